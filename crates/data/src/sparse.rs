@@ -1,0 +1,191 @@
+//! Compressed sparse rows: features with values, labels without.
+
+use std::ops::Range;
+
+/// Features of N instances: for each the ascending column indices and their values. What is absent is 0.
+///
+/// A value may be NaN, meaning *missing*, until [`crate::preprocess::Preprocess`] fills it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FeatureRows {
+    starts: Vec<usize>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+    columns: usize,
+}
+
+impl FeatureRows {
+    /// No rows yet, `columns` columns.
+    pub fn new(columns: usize) -> Self {
+        Self { starts: vec![0], indices: Vec::new(), values: Vec::new(), columns }
+    }
+
+    /// Appends one instance; `row` must be ascending in its indices, without duplicates, below the column count.
+    pub fn push(&mut self, row: &[(u32, f32)]) {
+        debug_assert!(row.windows(2).all(|w| w[0].0 < w[1].0));
+        self.indices.extend(row.iter().map(|e| e.0));
+        self.values.extend(row.iter().map(|e| e.1));
+        self.starts.push(self.indices.len());
+    }
+
+    /// Number of instances.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// True without any instance.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of features.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of stored entries.
+    pub fn nnz(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Stored entries over all cells, in [0, 1]; 0 for an empty matrix.
+    pub fn density(&self) -> f64 {
+        let cells = self.len() as f64 * self.columns as f64;
+        if cells == 0.0 { 0.0 } else { self.nnz() as f64 / cells }
+    }
+
+    /// Indices and values of instance `i`.
+    pub fn row(&self, i: usize) -> (&[u32], &[f32]) {
+        let range = self.range(i);
+        (&self.indices[range.clone()], &self.values[range])
+    }
+
+    /// All stored values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    pub(crate) fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    pub(crate) fn entries_mut(&mut self) -> (&[u32], &mut [f32]) {
+        (&self.indices, &mut self.values)
+    }
+
+    pub(crate) fn row_values_mut(&mut self, i: usize) -> &mut [f32] {
+        let range = self.range(i);
+        &mut self.values[range]
+    }
+
+    /// The given instances, in the given order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut out = Self::new(self.columns);
+        out.starts.reserve(rows.len());
+        for &i in rows {
+            let range = self.range(i);
+            out.indices.extend_from_slice(&self.indices[range.clone()]);
+            out.values.extend_from_slice(&self.values[range]);
+            out.starts.push(out.indices.len());
+        }
+        out
+    }
+
+    pub(crate) fn set_columns(&mut self, columns: usize) {
+        self.columns = columns;
+    }
+
+    /// Feature indices counted from 1 in the file become counted from 0.
+    pub(crate) fn shift_down(&mut self) {
+        self.indices.iter_mut().for_each(|i| *i -= 1);
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.starts.shrink_to_fit();
+        self.indices.shrink_to_fit();
+        self.values.shrink_to_fit();
+    }
+
+    fn range(&self, i: usize) -> Range<usize> {
+        self.starts[i]..self.starts[i + 1]
+    }
+}
+
+/// Labels of N instances: for each the ascending indices of its labels.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelRows {
+    starts: Vec<usize>,
+    indices: Vec<u32>,
+    columns: usize,
+}
+
+impl LabelRows {
+    /// No rows yet, `columns` labels.
+    pub fn new(columns: usize) -> Self {
+        Self { starts: vec![0], indices: Vec::new(), columns }
+    }
+
+    /// Appends one instance; `row` must be ascending, without duplicates, below the label count.
+    pub fn push(&mut self, row: &[u32]) {
+        debug_assert!(row.windows(2).all(|w| w[0] < w[1]));
+        self.indices.extend_from_slice(row);
+        self.starts.push(self.indices.len());
+    }
+
+    /// Number of instances.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// True without any instance.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Number of labels.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Number of (instance, label) positives.
+    pub fn nnz(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Labels of instance `i`.
+    pub fn row(&self, i: usize) -> &[u32] {
+        &self.indices[self.starts[i]..self.starts[i + 1]]
+    }
+
+    /// All instances in order.
+    pub fn rows(&self) -> impl Iterator<Item = &[u32]> {
+        (0..self.len()).map(|i| self.row(i))
+    }
+
+    /// Positives of each label.
+    pub fn counts(&self) -> Vec<usize> {
+        let mut counts = vec![0; self.columns];
+        self.indices.iter().for_each(|&l| counts[l as usize] += 1);
+        counts
+    }
+
+    /// Instances without any label.
+    pub fn negatives(&self) -> usize {
+        self.rows().filter(|r| r.is_empty()).count()
+    }
+
+    /// The given instances, in the given order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let mut out = Self::new(self.columns);
+        rows.iter().for_each(|&i| out.push(self.row(i)));
+        out
+    }
+
+    pub(crate) fn set_columns(&mut self, columns: usize) {
+        self.columns = columns;
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        self.starts.shrink_to_fit();
+        self.indices.shrink_to_fit();
+    }
+}
