@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -12,7 +13,7 @@ use crate::{DataError, LabelRows};
 /// Splits the instances into parts of the given shares; returns the instances of each part, ascending.
 ///
 /// The rarest label goes first: each of its instances goes to the part that still lacks most of this label (then the
-/// part that lacks most instances, then a seeded draw). Instances without any label come last and fill up the parts,
+/// part that lacks most instances, then a seeded draw), in a seeded order of instances. Instances without any label come last and fill up the parts,
 /// so that they spread by the shares too.
 ///
 /// # Errors
@@ -27,9 +28,9 @@ pub fn stratify(labels: &LabelRows, shares: &[f64], seed: u64) -> Result<Vec<Vec
     while let Some(&(_, label)) = state.queue.first() {
         state.place_label(labels, label);
     }
-    for i in 0..labels.len() {
-        if state.part[i].is_none() {
-            state.place(labels, i, None);
+    for i in std::mem::take(&mut state.order) {
+        if state.part[i as usize].is_none() {
+            state.place(labels, i as usize, None);
         }
     }
     let mut parts = vec![Vec::new(); shares.len()];
@@ -57,6 +58,8 @@ pub fn folds(labels: &LabelRows, k: usize, seed: u64) -> Result<Vec<Vec<usize>>,
 struct State {
     rng: ChaCha8Rng,
     part: Vec<Option<usize>>,
+    /// All instances as they take their turn.
+    order: Vec<u32>,
     /// Instances of each label, not yet filtered by what is placed.
     by_label: Vec<Vec<u32>>,
     /// Unplaced instances of each label.
@@ -73,11 +76,15 @@ impl State {
     fn new(labels: &LabelRows, shares: &[f64], seed: u64) -> Self {
         let left = labels.counts();
         let mut by_label: Vec<Vec<u32>> = left.iter().map(|&n| Vec::with_capacity(n)).collect();
-        for (i, row) in labels.rows().enumerate() {
-            row.iter().for_each(|&l| by_label[l as usize].push(i as u32));
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut order: Vec<u32> = (0..labels.len() as u32).collect();
+        order.shuffle(&mut rng);
+        for &i in &order {
+            labels.row(i as usize).iter().for_each(|&l| by_label[l as usize].push(i));
         }
         Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            rng,
+            order,
             part: vec![None; labels.len()],
             by_label,
             queue: left.iter().enumerate().filter(|(_, n)| **n > 0).map(|(l, &n)| (n, l)).collect(),

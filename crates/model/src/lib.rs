@@ -1,1 +1,20 @@
-//! model
+//! Multi-label models: features in, logits out.
+//!
+//! One file a model, one line in [`ModelConfig`]. Weights come from the host's seeded generator, so every backend
+//! starts from the same numbers. Sparse features go through [`layers::InputLayer`] without ever becoming dense on CPU
+//! backends; what that layer keeps outside the autodiff graph is on the [`Pass`]'s tape.
+#![forbid(unsafe_code)]
+
+mod config;
+mod features;
+pub mod host;
+pub mod layers;
+mod mlp;
+mod pass;
+mod weights;
+
+pub use config::{InputKind, Model, ModelConfig, ModelError};
+pub use features::{Features, RowBatch};
+pub use mlp::{Activation, Mlp, MlpConfig, Norm};
+pub use pass::{Pass, RowTap};
+pub use weights::{Weights, WeightsError};

@@ -1,1 +1,22 @@
-//! train
+//! longtail: training multi-label classifiers where labels are rare.
+//!
+//! Data flows one way: [`config`] → [`splits`] → [`trainer`] (batches, sampler, model, loss, optimizer) → [`evaluation`]
+//! → [`run_folder`] and [`report`]. [`commands`] is what the binary offers; [`backend`] alone knows backends by name.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod batches;
+pub mod checkpoint;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod error;
+pub mod evaluation;
+pub mod optimizer;
+pub mod progress;
+pub mod report;
+pub mod run_folder;
+pub mod sampler;
+pub mod splits;
+pub mod stored_model;
+pub mod trainer;

@@ -1,0 +1,76 @@
+//! Binary cross-entropy of each label.
+
+use burn::tensor::{Device, Tensor, activation::log_sigmoid};
+use serde::{Deserialize, Serialize};
+
+use crate::{Loss, LossError, LossValues, TrainingCounts};
+
+/// Binary cross-entropy of each label, `softplus(z) - y z`, as `-log σ((2y - 1) z)`.
+///
+/// Targets must be 0 or 1. Finite, with finite gradients, for every finite logit.
+///
+/// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
+pub fn bce(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
+    let sign = targets.mul_scalar(2.0).sub_scalar(1.0);
+    log_sigmoid(logits * sign).neg()
+}
+
+/// How much positives weigh.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PosWeight {
+    /// The same for every label.
+    All(f64),
+    /// One value a label.
+    Each(Vec<f64>),
+}
+
+/// Settings of [`Bce`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BceConfig {
+    /// Factor on the loss of positives: one for all labels or one a label; absent: 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pos_weight: Option<PosWeight>,
+}
+
+impl BceConfig {
+    /// Makes the loss.
+    ///
+    /// # Errors
+    /// For a weight that is not above 0, or a list that does not have one weight a label.
+    pub fn init(&self, counts: &TrainingCounts, device: &Device) -> Result<Bce, LossError> {
+        let labels = counts.labels.len();
+        let weights = match &self.pos_weight {
+            None => return Ok(Bce { pos_weight: None }),
+            Some(PosWeight::All(w)) => vec![*w; labels],
+            Some(PosWeight::Each(w)) => w.clone(),
+        };
+        if weights.len() != labels {
+            let message = format!("pos_weight has {} values, the data has {labels} labels", weights.len());
+            return Err(LossError::Contradiction(message));
+        }
+        if let Some(w) = weights.iter().find(|w| !(w.is_finite() && **w > 0.0)) {
+            return Err(LossError::range("pos_weight", w, "above 0"));
+        }
+        let extra: Vec<f32> = weights.iter().map(|w| (w - 1.0) as f32).collect();
+        Ok(Bce { pos_weight: Some(Tensor::<1>::from_floats(extra.as_slice(), device).unsqueeze()) })
+    }
+}
+
+/// Binary cross-entropy with optional weights on positives.
+#[derive(Debug, Clone)]
+pub struct Bce {
+    /// Weight of positives less one, `[1, labels]`.
+    pos_weight: Option<Tensor<2>>,
+}
+
+impl Loss for Bce {
+    fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
+        let values = bce(logits, targets.clone());
+        LossValues::of_labels(match &self.pos_weight {
+            Some(extra) => values * (targets * extra.clone()).add_scalar(1.0),
+            None => values,
+        })
+    }
+}

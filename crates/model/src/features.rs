@@ -1,0 +1,67 @@
+//! Features of a batch, dense on the device or as compressed rows on the host.
+
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+
+/// Compressed rows of one batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RowBatch {
+    /// Entries of row `b` are `starts[b]..starts[b + 1]`.
+    pub starts: Vec<u32>,
+    /// Column of each entry.
+    pub indices: Vec<u32>,
+    /// Value of each entry.
+    pub values: Vec<f32>,
+    /// Number of columns.
+    pub columns: usize,
+}
+
+impl RowBatch {
+    /// An empty batch of `columns` columns.
+    pub fn new(columns: usize) -> Self {
+        Self { starts: vec![0], columns, ..Self::default() }
+    }
+
+    /// Appends one row.
+    pub fn push(&mut self, indices: &[u32], values: &[f32]) {
+        self.indices.extend_from_slice(indices);
+        self.values.extend_from_slice(values);
+        self.starts.push(self.indices.len() as u32);
+    }
+
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// True without rows.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Columns and values of row `b`.
+    pub fn row(&self, b: usize) -> (&[u32], &[f32]) {
+        let range = self.starts[b] as usize..self.starts[b + 1] as usize;
+        (&self.indices[range.clone()], &self.values[range])
+    }
+
+    /// All values, zeros included, row by row.
+    pub fn to_dense(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.len() * self.columns];
+        for (b, row) in out.chunks_mut(self.columns.max(1)).enumerate().take(self.len()) {
+            let (indices, values) = self.row(b);
+            indices.iter().zip(values).for_each(|(&c, &v)| row[c as usize] = v);
+        }
+        out
+    }
+}
+
+/// Features of a batch.
+#[derive(Debug, Clone)]
+pub enum Features {
+    /// `[batch, features]` on the device.
+    Dense(Tensor<2>),
+    /// Compressed rows.
+    Sparse(Arc<RowBatch>),
+}

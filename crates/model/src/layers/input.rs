@@ -1,0 +1,58 @@
+//! The first layer: affine, on dense features or on compressed rows.
+
+use std::sync::Arc;
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand_chacha::ChaCha8Rng;
+
+use super::{rows, uniform};
+use crate::host::{HostView, is_host};
+use crate::{Features, Pass, RowBatch, RowTap};
+
+/// `x W + b`, where `x` may be sparse.
+///
+/// On CPU backends compressed rows become a weighted sum of weight rows outside the autodiff graph; the sum enters the
+/// graph as a leaf, and the pass's tape tells the optimizer how to turn its gradient into one of the touched rows. On
+/// other backends the same sum is composed of tensor operations.
+#[derive(Module, Debug)]
+pub struct InputLayer {
+    /// `[features, outputs]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl InputLayer {
+    /// A layer with fresh weights, uniform in ±1/√features.
+    pub fn new(features: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let weight = uniform([features, outputs], features, rng, device);
+        Self { weight, bias: uniform([outputs], features, rng, device) }
+    }
+
+    /// `[batch, features]` → `[batch, outputs]`.
+    pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
+        let product = match features {
+            Features::Dense(x) => x.clone().matmul(self.weight.val()),
+            Features::Sparse(batch) => self.forward_rows(batch, pass),
+        };
+        product + self.bias.val().unsqueeze()
+    }
+
+    fn forward_rows(&self, batch: &Arc<RowBatch>, pass: &mut Pass) -> Tensor<2> {
+        let weight = self.weight.val();
+        let device = weight.device();
+        if !is_host(&device) {
+            return rows::row_sum_composed(batch, weight);
+        }
+        let width = weight.dims()[1];
+        let sum = rows::row_sum(batch, HostView::of(&weight).as_slice(), width);
+        let output = Tensor::from_data(TensorData::new(sum, [batch.len(), width]), &device);
+        if !pass.is_training() {
+            return output;
+        }
+        let output = output.require_grad();
+        pass.tape.push(RowTap { parameter: self.weight.id, rows: batch.clone(), output: output.clone() });
+        output
+    }
+}

@@ -1,0 +1,29 @@
+//! The affine layer.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+use super::uniform;
+
+/// `x W + b`, weights and biases uniform in ±1/√inputs at the start.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[inputs, outputs]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`.
+    pub bias: Param<Tensor<1>>,
+}
+
+impl Linear {
+    /// A layer with fresh weights.
+    pub fn new(inputs: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let weight = uniform([inputs, outputs], inputs, rng, device);
+        Self { weight, bias: uniform([outputs], inputs, rng, device) }
+    }
+
+    /// `[batch, inputs]` → `[batch, outputs]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        input.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    }
+}

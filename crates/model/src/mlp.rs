@@ -1,0 +1,139 @@
+//! The multi-layer perceptron.
+
+use burn::module::Module;
+use burn::nn::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig};
+use burn::tensor::{Device, Tensor, activation};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{InputKind, ModelError};
+use crate::layers::{InputLayer, Linear};
+use crate::{Features, Pass};
+
+/// Between two layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `max(0, x)`.
+    #[default]
+    Relu,
+    /// `x Φ(x)`.
+    Gelu,
+    /// `max(0.01 x, x)`.
+    LeakyRelu,
+}
+
+impl Activation {
+    fn apply(self, x: Tensor<2>) -> Tensor<2> {
+        match self {
+            Self::Relu => activation::relu(x),
+            Self::Gelu => activation::gelu(x),
+            Self::LeakyRelu => activation::leaky_relu(x, 0.01),
+        }
+    }
+}
+
+/// Normalisation between a layer and its activation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Norm {
+    /// None.
+    #[default]
+    None,
+    /// Over the batch, with running statistics for prediction.
+    Batch,
+    /// Over the units of a layer.
+    Layer,
+}
+
+/// Settings of [`Mlp`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MlpConfig {
+    /// Units of each hidden layer; empty: a linear model.
+    pub hidden: Vec<usize>,
+    /// After each hidden layer.
+    pub activation: Activation,
+    /// Share of hidden units dropped while training, in [0, 1).
+    pub dropout: f64,
+    /// Before each activation.
+    pub norm: Norm,
+    /// How features reach the first layer.
+    pub input: InputKind,
+}
+
+impl Default for MlpConfig {
+    fn default() -> Self {
+        Self {
+            hidden: vec![256],
+            activation: Activation::Relu,
+            dropout: 0.0,
+            norm: Norm::None,
+            input: InputKind::Auto,
+        }
+    }
+}
+
+impl MlpConfig {
+    /// Makes the model with fresh weights.
+    ///
+    /// # Errors
+    /// For a layer without units or a dropout outside [0, 1).
+    pub fn init(
+        &self,
+        features: usize,
+        labels: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Result<Mlp, ModelError> {
+        if self.hidden.contains(&0) {
+            return Err(ModelError::range("hidden", "a layer of 0 units", "every layer at least 1"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(ModelError::range("dropout", self.dropout, "at least 0 and below 1"));
+        }
+        let mut widths = self.hidden.clone();
+        widths.push(labels);
+        let input = InputLayer::new(features, widths[0], rng, device);
+        let layers = widths.windows(2).map(|w| Linear::new(w[0], w[1], rng, device)).collect();
+        let widths = &self.hidden;
+        let batch = |w: &usize| BatchNormConfig::new(*w).init(device);
+        let layer = |w: &usize| LayerNormConfig::new(*w).init(device);
+        Ok(Mlp {
+            input,
+            layers,
+            batch_norms: if self.norm == Norm::Batch { widths.iter().map(batch).collect() } else { Vec::new() },
+            layer_norms: if self.norm == Norm::Layer { widths.iter().map(layer).collect() } else { Vec::new() },
+            settings: self.clone(),
+        })
+    }
+}
+
+/// Affine layers with an activation between them.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    input: InputLayer,
+    layers: Vec<Linear>,
+    batch_norms: Vec<BatchNorm>,
+    layer_norms: Vec<LayerNorm>,
+    #[module(skip)]
+    settings: MlpConfig,
+}
+
+impl Mlp {
+    /// Features of `[batch, features]` → logits `[batch, labels]`.
+    pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
+        let mut x = self.input.forward(features, pass);
+        for (i, layer) in self.layers.iter().enumerate() {
+            if let Some(norm) = self.batch_norms.get(i) {
+                x = norm.forward(x);
+            }
+            if let Some(norm) = self.layer_norms.get(i) {
+                x = norm.forward(x);
+            }
+            x = pass.dropout(self.settings.activation.apply(x), self.settings.dropout);
+            x = layer.forward(x);
+        }
+        x
+    }
+}

@@ -1,0 +1,62 @@
+//! One forward pass: whether it trains, its random numbers, and what it keeps outside the autodiff graph.
+
+use std::sync::Arc;
+
+use burn::module::ParamId;
+use burn::tensor::Tensor;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::RowBatch;
+
+/// A weighted sum of parameter rows that entered the graph as a leaf: `output = rows · parameter`.
+///
+/// The gradient of the parameter is `rowsᵀ · ∂L/∂output`, which is zero in all rows that no entry names.
+#[derive(Debug, Clone)]
+pub struct RowTap {
+    /// The parameter `[columns, width]`.
+    pub parameter: ParamId,
+    /// The batch.
+    pub rows: Arc<RowBatch>,
+    /// The leaf `[batch, width]`.
+    pub output: Tensor<2>,
+}
+
+/// State of one forward pass.
+#[derive(Debug, Default)]
+pub struct Pass<'a> {
+    /// Present while training: the source of dropout masks.
+    rng: Option<&'a mut ChaCha8Rng>,
+    /// Leaves whose gradients the optimizer turns into row gradients.
+    pub tape: Vec<RowTap>,
+}
+
+impl<'a> Pass<'a> {
+    /// A pass that trains.
+    pub fn train(rng: &'a mut ChaCha8Rng) -> Self {
+        Self { rng: Some(rng), tape: Vec::new() }
+    }
+
+    /// A pass that predicts: no dropout, no tape.
+    pub fn predict() -> Self {
+        Self::default()
+    }
+
+    /// True while training.
+    pub fn is_training(&self) -> bool {
+        self.rng.is_some()
+    }
+
+    /// Sets a share `rate` of the values to zero and scales the others by `1 / (1 - rate)`; as is when predicting.
+    pub fn dropout(&mut self, input: Tensor<2>, rate: f64) -> Tensor<2> {
+        let Some(rng) = self.rng.as_deref_mut().filter(|_| rate > 0.0) else { return input };
+        let [rows, columns] = input.dims();
+        let keep = (1.0 / (1.0 - rate)) as f32;
+        let limit = (rate * f64::from(u32::MAX)) as u32;
+        let mask: Vec<f32> =
+            (0..rows * columns).map(|_| if rng.random::<u32>() < limit { 0.0 } else { keep }).collect();
+        let data = burn::tensor::TensorData::new(mask, [rows, columns]);
+        let mask = Tensor::<2>::from_data(data, &input.device().without_autodiff());
+        input * mask
+    }
+}

@@ -1,0 +1,201 @@
+//! States of a run on disk: written whole or not at all, checksummed, read back bit for bit.
+//!
+//! A checkpoint is one line `longtail-checkpoint 1 <sha-256 of the rest>` and then a safetensors file: the model's
+//! weights under `model.`, the optimizer's arrays under `optimizer.N.`, everything else as JSON in its metadata.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use model::Weights;
+use rand_chacha::ChaCha8Rng;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::optimizer::OptimizerState;
+
+const MAGIC: &str = "longtail-checkpoint 1 ";
+
+/// Which of the two states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Which {
+    /// The most recent.
+    Last,
+    /// The best by the monitored metric.
+    Best,
+}
+
+impl Which {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Last => "last.ckpt",
+            Self::Best => "best.ckpt",
+        }
+    }
+
+    /// Its file in a run folder.
+    pub fn path(self, run: &Path) -> PathBuf {
+        run.join("checkpoint").join(self.file())
+    }
+}
+
+/// Where a run stands, besides its arrays.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Steps done in the epoch after those.
+    pub step_in_epoch: usize,
+    /// Steps done in all.
+    pub step: usize,
+    /// The sampler's generator at the start of the current epoch.
+    pub sampler_rng: ChaCha8Rng,
+    /// The generator of dropout masks.
+    pub dropout_rng: ChaCha8Rng,
+    /// Sums of the loss and its parts over the current epoch.
+    pub sums: LossSums,
+    /// Best epoch and value of the monitored metric.
+    pub best: Option<(usize, f64)>,
+    /// Seconds spent training.
+    pub seconds: f64,
+    /// Instances trained on.
+    pub instances: u64,
+}
+
+/// Loss of an epoch so far, weighted by instances.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossSums {
+    /// Instances counted.
+    pub instances: u64,
+    /// Sum of the loss.
+    pub loss: f64,
+    /// Sums of its parts.
+    pub parts: BTreeMap<String, f64>,
+}
+
+/// A whole state.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// The model's numbers.
+    pub weights: Weights,
+    /// The optimizer's.
+    pub optimizer: OptimizerState,
+    /// Everything else.
+    pub progress: Progress,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    progress: Progress,
+    optimizer_steps: u64,
+}
+
+/// Writes `state` to the run folder under a temporary name, then renames it: the old one stays whole until then.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn save(run: &Path, which: Which, state: &State) -> Result<()> {
+    let path = which.path(run);
+    let payload = encode(state).map_err(|m| Error::Job(format!("{}: {m}", path.display())))?;
+    let head = format!("{MAGIC}{}\n", hex(&payload));
+    write_atomically(&path, &[head.as_bytes(), &payload])
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When the disk refuses; the old file stays.
+pub fn write_atomically(path: &Path, pieces: &[&[u8]]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let fail = |e: std::io::Error| Error::write(path, &e);
+    std::fs::create_dir_all(folder).map_err(fail)?;
+    let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(fail)?;
+    for piece in pieces {
+        file.write_all(piece).map_err(fail)?;
+    }
+    file.as_file().sync_data().map_err(fail)?;
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+/// Reads a state back.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn load(run: &Path, which: Which) -> Result<State> {
+    let path = which.path(run);
+    let other = if which == Which::Last { Which::Best } else { Which::Last };
+    let advice = match other.path(run).exists() {
+        true => format!("; --resume {} continues from {}", other.file().trim_end_matches(".ckpt"), other.path(run).display()),
+        false => String::new(),
+    };
+    let broken = |what: String| Error::Request(format!("{}: {what}{advice}", path.display()));
+    let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => broken("no such checkpoint".into()),
+        _ => broken(format!("the checkpoint cannot be read ({e})")),
+    })?;
+    let Some((expected, payload)) = split_head(&bytes) else {
+        return Err(broken("not a checkpoint".into()));
+    };
+    let found = hex(payload);
+    if found != expected {
+        return Err(broken(format!("the checkpoint is corrupted: checksum {found}, expected {expected}")));
+    }
+    decode(payload).map_err(broken)
+}
+
+fn split_head(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let rest = bytes.strip_prefix(MAGIC.as_bytes())?;
+    let expected = std::str::from_utf8(rest.get(..64)?).ok()?;
+    (rest.get(64) == Some(&b'\n')).then_some(())?;
+    Some((expected, &rest[65..]))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn encode(state: &State) -> std::result::Result<Vec<u8>, String> {
+    let mut arrays: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    for (name, (shape, values)) in &state.weights.0 {
+        arrays.push((format!("model.{name}"), shape.clone(), bytes(values)));
+    }
+    for (name, slots) in &state.optimizer.slots {
+        for (k, values) in slots.iter().enumerate() {
+            arrays.push((format!("optimizer.{k}.{name}"), vec![values.len()], bytes(values)));
+        }
+    }
+    let metadata = Metadata { progress: state.progress.clone(), optimizer_steps: state.optimizer.steps };
+    let metadata = serde_json::to_string(&metadata).map_err(|e| e.to_string())?;
+    let views: std::result::Result<Vec<_>, _> = arrays
+        .iter()
+        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
+        .collect();
+    let views = views.map_err(|e: safetensors::SafeTensorError| e.to_string())?;
+    safetensors::serialize(views, Some(HashMap::from([("state".into(), metadata)]))).map_err(|e| e.to_string())
+}
+
+fn decode(payload: &[u8]) -> std::result::Result<State, String> {
+    let file = SafeTensors::deserialize(payload).map_err(|e| e.to_string())?;
+    let (_, head) = SafeTensors::read_metadata(payload).map_err(|e| e.to_string())?;
+    let text = head.metadata().as_ref().and_then(|m| m.get("state")).ok_or("no state in it")?;
+    let metadata: Metadata = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let mut weights = Weights::default();
+    let mut optimizer = OptimizerState { steps: metadata.optimizer_steps, slots: BTreeMap::new() };
+    for (name, view) in file.tensors() {
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        if let Some(name) = name.strip_prefix("model.") {
+            weights.0.insert(name.to_owned(), (view.shape().to_vec(), values));
+        } else if let Some((slot, name)) = name.strip_prefix("optimizer.").and_then(|n| n.split_once('.')) {
+            let slot: usize = slot.parse().map_err(|_| format!("tensor `{name}` is not expected"))?;
+            let slots = optimizer.slots.entry(name.to_owned()).or_default();
+            slots.resize(slots.len().max(slot + 1), Vec::new());
+            slots[slot] = values;
+        }
+    }
+    Ok(State { weights, optimizer, progress: metadata.progress })
+}

@@ -1,0 +1,71 @@
+//! Results on standard output.
+
+use std::io::Write;
+
+use comfy_table::{CellAlignment, Table, presets};
+use metrics::MetricTable;
+
+use crate::error::{Error, Result};
+
+/// The metrics shown first, with the names people read.
+const SHOWN: &[(&str, &str)] = &[
+    ("f1_macro", "macro-F1"),
+    ("f1_micro", "micro-F1"),
+    ("f1_samples", "samples-F1"),
+    ("f2_macro", "macro-F2"),
+    ("map_macro", "mAP (macro)"),
+    ("auroc_macro", "macro-AUC"),
+    ("precision_at_1", "P@1"),
+    ("precision_at_3", "P@3"),
+    ("precision_at_5", "P@5"),
+    ("ndcg_at_5", "nDCG@5"),
+    ("psp_at_5", "PSP@5"),
+    ("f1_negative", "F1 of negatives"),
+    ("ranking_loss", "ranking loss"),
+    ("hamming_loss", "Hamming loss"),
+    ("subset_accuracy", "subset accuracy"),
+    ("ece_10_bins", "calibration error"),
+];
+
+/// Writes to standard output; a closed pipe is no failure.
+///
+/// # Errors
+/// When standard output cannot be written for another reason.
+pub fn say(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Job(format!("standard output: {e}"))),
+        _ => Ok(()),
+    }
+}
+
+/// A table with right-aligned columns after the first.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{table}\n")
+}
+
+/// Metrics of one split beside the baseline's.
+pub fn metrics(split: &str, model: &MetricTable, baseline: Option<&MetricTable>) -> String {
+    let number = |v: Option<f64>| v.map_or_else(|| "–".into(), |v| format!("{v:.4}"));
+    let rows: Vec<Vec<String>> = SHOWN
+        .iter()
+        .filter(|(name, _)| model.get(name).is_some())
+        .map(|(name, shown)| {
+            let mut row = vec![(*shown).to_owned(), number(model.get(name))];
+            row.extend(baseline.map(|b| number(b.get(name))));
+            row
+        })
+        .collect();
+    let mut header = vec![split, "model"];
+    header.extend(baseline.map(|_| "by frequency"));
+    table(&header, &rows)
+}

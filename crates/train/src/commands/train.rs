@@ -1,0 +1,184 @@
+//! The main job.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::module::Module;
+use data::Dataset;
+
+use crate::backend::{self, Chosen};
+use crate::cli::TrainArgs;
+use crate::commands::{predict, table};
+use crate::config::{self, Config, Source};
+use crate::error::{Error, Result};
+use crate::evaluation::{Judge, frequency_scores, score};
+use crate::progress::Display;
+use crate::run_folder::{Existing, Metrics, RunFolder};
+use crate::splits::Splits;
+use crate::stored_model::{self, Description};
+use crate::trainer::{Outcome, Trainer};
+use crate::report;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Trains.
+pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
+    let config = read_config(args)?;
+    let chosen = backend::choose(args.place.backend, args.place.device)?;
+    let folder = open_folder(args)?;
+    let outcome = in_folder(args, &config, &chosen, &folder, display);
+    if outcome.is_err() {
+        // A request refused before anything was written leaves no empty folder behind.
+        folder.discard();
+    }
+    outcome
+}
+
+fn in_folder(
+    args: &TrainArgs,
+    config: &Config,
+    chosen: &Chosen,
+    folder: &RunFolder,
+    display: Display,
+) -> Result<()> {
+    let splits = Splits::load(config)?;
+    announce(config, chosen, &splits);
+    let (mut trainer, mut model) = Trainer::new(config, &splits, folder, &chosen.device, &INTERRUPTED)?;
+    match args.resume {
+        Some(which) => model = trainer.resume(model, which)?,
+        None => {
+            folder.write_config(config)?;
+            folder.write_environment(chosen, config.seed, &splits)?;
+        }
+    }
+    let handler = || {
+        // The second one does not wait for a checkpoint.
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::Job(format!("cannot watch for interrupts: {e}")))?;
+    let dense = trainer.is_dense();
+    let outcome = trainer.run(model, display)?;
+    finish(config, chosen, &splits, folder, &outcome, dense)
+}
+
+/// The config of a new run, or the stored one of a run that goes on.
+fn read_config(args: &TrainArgs) -> Result<Config> {
+    let source = args.config.as_deref().map_or(Source::Default, Source::File);
+    let (Some(_), Some(out)) = (args.resume, &args.out) else {
+        let mut config = config::load(source, &args.set)?;
+        config::resolve_paths(&mut config, source);
+        return Ok(config);
+    };
+    RunFolder::open(out)?;
+    let file = out.join("config.toml");
+    let stored = config::load(Source::File(&file), &[])?;
+    let mut wanted = config::load(Source::File(&file), &args.set)?;
+    if args.config.is_some() {
+        wanted = config::load(source, &args.set)?;
+        config::resolve_paths(&mut wanted, source);
+    }
+    let mut same = wanted.clone();
+    same.train.epochs = stored.train.epochs;
+    same.train.checkpoint_seconds = stored.train.checkpoint_seconds;
+    if same != stored {
+        let message = "the settings differ from the run's; only train.epochs and train.checkpoint_seconds may change on --resume";
+        return Err(Error::Request(format!("{}: {message}", file.display())));
+    }
+    Ok(wanted)
+}
+
+fn open_folder(args: &TrainArgs) -> Result<RunFolder> {
+    if let (Some(_), Some(out)) = (args.resume, &args.out) {
+        return RunFolder::open(out);
+    }
+    let name = args.config.as_deref().and_then(Path::file_stem).and_then(|s| s.to_str()).unwrap_or("default");
+    let existing = if args.force { Existing::Replace } else { Existing::Refuse };
+    RunFolder::create(args.out.as_deref(), name, existing)
+}
+
+fn announce(config: &Config, chosen: &Chosen, splits: &Splits) {
+    let size = |set: &Option<Dataset>| set.as_ref().map_or(0, Dataset::len);
+    let negatives = 100.0 * splits.counts.negatives as f64 / splits.counts.instances.max(1) as f64;
+    tracing::info!(
+        "{} training, {} validation, {} test instances; {} features, {} labels, {negatives:.0} % negatives; \
+         {} on {}; batch {}, {} epochs",
+        splits.train.len(),
+        size(&splits.validation),
+        size(&splits.test),
+        splits.schema().features,
+        splits.schema().labels,
+        chosen.backend,
+        chosen.adapter,
+        config.train.batch_size,
+        config.train.epochs,
+    );
+}
+
+/// Stores the model, evaluates it, writes the report and says where it is.
+fn finish(
+    config: &Config,
+    chosen: &Chosen,
+    splits: &Splits,
+    folder: &RunFolder,
+    outcome: &Outcome,
+    dense: bool,
+) -> Result<()> {
+    let judge = Judge::new(&config.thresholds, &config.report, &splits.counts);
+    let schema = splits.schema();
+    let list = |names: &Option<std::sync::Arc<data::Names>>| names.as_ref().map(|n| n.list().to_vec());
+    let description = Description {
+        version: 1,
+        model: config.model.clone(),
+        features: schema.features,
+        labels: schema.labels,
+        label_names: list(&schema.label_names),
+        feature_names: list(&schema.feature_names),
+        one_based: schema.one_based,
+        preprocess: splits.preprocess.clone(),
+        dense,
+        thresholds: judge.thresholds.clone(),
+        counts: splits.counts.clone(),
+    };
+    stored_model::save(folder.path(), &description, &outcome.weights)?;
+
+    let model = stored_model::load(folder.path(), &description, &chosen.device)?.valid();
+    let mut metrics = Metrics {
+        split: BTreeMap::new(),
+        baseline: BTreeMap::new(),
+        thresholds: "fixed",
+        protocol: "standard",
+        epoch: outcome.epoch,
+        train_seconds: outcome.seconds,
+        instances_per_second: outcome.instances as f64 / outcome.seconds.max(1e-9),
+    };
+    let mut details = None;
+    let mut text = String::new();
+    for (name, set) in [("validation", &splits.validation), ("test", &splits.test)] {
+        let Some(set) = set else { continue };
+        let scored = score(&model, set, dense, &chosen.device, None);
+        let table = judge.metrics(&scored.scores, &set.labels)?;
+        let frequency = frequency_scores(&splits.counts, set.len());
+        let baseline = judge.metrics(&frequency, &set.labels)?;
+        // The test split's table is the result; validation's is shown where there is no test data.
+        text = table::metrics(name, &table, Some(&baseline));
+        if name == "test" && config.report.predictions {
+            predict::write_split(&folder.path().join("predictions.jsonl"), &description, &scored.scores)?;
+        }
+        metrics.split.insert(name.into(), table);
+        metrics.baseline.insert(name.into(), baseline);
+        details = Some(report::Details::new(name, &scored.scores, &judge.decide(&scored.scores), set, &splits.counts));
+    }
+    folder.write_json("metrics.json", &metrics)?;
+    if let Some(details) = &details {
+        folder.write_json(report::DETAILS, details)?;
+    }
+    let path = report::write(folder)?;
+    let seconds = outcome.seconds;
+    let speed = metrics.instances_per_second;
+    text += &format!("trained in {seconds:.1} s ({speed:.0} instances/s), model of epoch {}\n", outcome.epoch);
+    text += &format!("report: {}\n", path.display());
+    table::say(&text)
+}

@@ -1,0 +1,197 @@
+//! The config of a training run: composed of what the parts define, read from TOML, every default written out.
+
+mod load;
+mod loss;
+
+use std::path::PathBuf;
+
+use data::formats::{Format, Nominal, ReadOptions};
+use data::generate::Recipe;
+use data::preprocess::Scaling;
+use model::ModelConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::{OptimizerConfig, ScheduleConfig};
+use crate::sampler::SamplerConfig;
+
+pub use load::{Source, load, resolve_paths};
+pub use loss::LossSection;
+
+/// Everything that determines a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Config {
+    /// Seed of weights, shuffles, dropout, splits and made data.
+    pub seed: u64,
+    /// The data.
+    pub data: DataConfig,
+    /// The model.
+    pub model: ModelConfig,
+    /// The loss.
+    pub loss: LossSection,
+    /// Which instances a batch holds.
+    pub sampler: SamplerConfig,
+    /// The update rule.
+    pub optimizer: OptimizerConfig,
+    /// The learning rate over time.
+    pub schedule: ScheduleConfig,
+    /// The loop.
+    pub train: TrainConfig,
+    /// From scores to decisions.
+    pub thresholds: ThresholdsConfig,
+    /// What is reported.
+    pub report: ReportConfig,
+}
+
+/// A share of the training data, or a file of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Part {
+    /// Share in [0, 1), held back by iterative stratification.
+    Share(f64),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::Share(0.0)
+    }
+}
+
+/// Where data comes from and how it is read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataConfig {
+    /// Training file; absent: `generate` makes the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train: Option<PathBuf>,
+    /// Test file, or a share of the training file.
+    pub test: Part,
+    /// Validation file, or a share of the training file; 0: none.
+    pub validation: Part,
+    /// ARFF: the XML file of label names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<PathBuf>,
+    /// The files' format, where their names do not say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<Format>,
+    /// CSV and TSV: the columns that are labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub label_columns: Vec<String>,
+    /// CSV and TSV: the column that lists labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
+    /// CSV and TSV: what separates labels in that column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_delimiter: Option<char>,
+    /// ARFF: how nominal features become numbers.
+    pub nominal: Nominal,
+    /// svmlight: whether feature indices count from 1; absent: found out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_based: Option<bool>,
+    /// Feature scaling, fitted on the training split.
+    pub scale: Scaling,
+    /// Data to make, where `train` is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generate: Option<Recipe>,
+}
+
+impl DataConfig {
+    /// How the files are read.
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            format: self.format,
+            labels: self.labels.clone(),
+            label_columns: self.label_columns.clone(),
+            label_column: self.label_column.clone(),
+            label_delimiter: self.label_delimiter,
+            nominal: self.nominal,
+            one_based: self.one_based,
+            unlabelled: false,
+        }
+    }
+}
+
+/// The loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training split.
+    pub epochs: usize,
+    /// Instances of a batch; the last one of an epoch may be smaller.
+    pub batch_size: usize,
+    /// Validation metric that chooses the best state.
+    pub monitor: String,
+    /// Stop when a validation metric no longer gets better; absent: off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub early_stopping: Option<EarlyStopping>,
+    /// Write a checkpoint at the end of an epoch when the last is this many seconds old; 0: at every epoch's end.
+    pub checkpoint_seconds: f64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batch_size: 128,
+            monitor: "map_macro".into(),
+            early_stopping: None,
+            checkpoint_seconds: 30.0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// The metric that chooses the best state: early stopping's where it is on.
+    pub fn monitored(&self) -> &str {
+        self.early_stopping.as_ref().map_or(&self.monitor, |e| &e.metric)
+    }
+}
+
+/// When to stop early.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Any metric, or `loss`.
+    pub metric: String,
+    /// Epochs without a better value before it stops.
+    pub patience: usize,
+}
+
+/// From scores to decisions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
+pub enum ThresholdsConfig {
+    /// One value for every label.
+    Fixed {
+        /// A label is predicted at a score of at least this.
+        #[serde(default = "half")]
+        value: f64,
+    },
+}
+
+fn half() -> f64 {
+    0.5
+}
+
+impl Default for ThresholdsConfig {
+    fn default() -> Self {
+        Self::Fixed { value: half() }
+    }
+}
+
+/// What is reported.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportConfig {
+    /// The k of precision@k and its like.
+    pub at_k: Vec<usize>,
+    /// Write `predictions.jsonl` for the test split.
+    pub predictions: bool,
+}
+
+impl Default for ReportConfig {
+    fn default() -> Self {
+        Self { at_k: vec![1, 3, 5], predictions: false }
+    }
+}

@@ -1,0 +1,99 @@
+//! The gradients of one step, by parameter: what autodiff returns, and the row gradients of the pass's tape.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Gradients as AutodiffGradients, Tensor};
+use model::layers::rows::{RowGradient, row_gradient};
+use model::{Model, RowTap, host};
+
+/// The gradient of one parameter.
+#[derive(Debug)]
+pub enum Gradient {
+    /// All values, on the host.
+    Host(Vec<f32>),
+    /// Only some rows differ from 0, on the host.
+    Rows(RowGradient),
+    /// All values, flat, on the device.
+    Device(Tensor<1>),
+}
+
+impl Gradient {
+    fn squared_norm(&self) -> f64 {
+        let sum = |values: &[f32]| values.iter().map(|v| f64::from(*v).powi(2)).sum();
+        match self {
+            Self::Host(values) => sum(values),
+            Self::Rows(rows) => sum(&rows.values),
+            Self::Device(tensor) => {
+                sum(&[host::HostView::of(&tensor.clone().powf_scalar(2.0).sum().sqrt()).as_slice()[0]])
+            }
+        }
+    }
+
+    fn scale(&mut self, factor: f64) {
+        match self {
+            Self::Host(values) => values.iter_mut().for_each(|v| *v *= factor as f32),
+            Self::Rows(rows) => rows.values.iter_mut().for_each(|v| *v *= factor as f32),
+            Self::Device(tensor) => *tensor = tensor.clone().mul_scalar(factor),
+        }
+    }
+}
+
+/// Gradients of one step.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    by_parameter: HashMap<ParamId, Gradient>,
+}
+
+impl Gradients {
+    /// Gathers what `backward` returned and what the tape implies.
+    pub fn gather(model: &Model, mut gradients: AutodiffGradients, tape: Vec<RowTap>) -> Self {
+        let mut by_parameter = HashMap::new();
+        for tap in tape {
+            let width = tap.output.dims()[1];
+            if let Some(gradient) = tap.output.grad_remove(&mut gradients) {
+                let view = host::HostView::of(&gradient);
+                let rows = row_gradient(&tap.rows, view.as_slice(), width);
+                by_parameter.insert(tap.parameter, Gradient::Rows(rows));
+            }
+        }
+        let mut gather = Gather { gradients, out: by_parameter };
+        model.visit(&mut gather);
+        Self { by_parameter: gather.out }
+    }
+
+    /// Scales all gradients so that their joint Euclidean norm is at most `limit`.
+    pub fn clip(&mut self, limit: f64) {
+        // Sums run in a fixed order: the same numbers every time.
+        let mut ids: Vec<&ParamId> = self.by_parameter.keys().collect();
+        ids.sort_unstable_by_key(|id| id.val());
+        let norm = ids.iter().map(|id| self.by_parameter[id].squared_norm()).sum::<f64>().sqrt();
+        if norm > limit {
+            self.by_parameter.values_mut().for_each(|g| g.scale(limit / norm));
+        }
+    }
+
+    pub(super) fn take(&mut self, parameter: ParamId) -> Option<Gradient> {
+        self.by_parameter.remove(&parameter)
+    }
+}
+
+struct Gather {
+    gradients: AutodiffGradients,
+    out: HashMap<ParamId, Gradient>,
+}
+
+impl ModuleVisitor for Gather {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let Some(gradient) = param.val().grad_remove(&mut self.gradients) else { return };
+        let gradient = host::plain(gradient);
+        let flat = match host::is_host(&gradient.device()) {
+            true => Gradient::Host(gradient.into_data().try_into_vec().unwrap_or_default()),
+            false => {
+                let count: usize = gradient.dims().iter().product();
+                Gradient::Device(gradient.reshape([count]))
+            }
+        };
+        self.out.insert(param.id, flat);
+    }
+}

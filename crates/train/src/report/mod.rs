@@ -1,0 +1,194 @@
+//! One HTML file for a run, complete in itself: no network, no scripts from elsewhere.
+
+mod plots;
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use data::{Dataset, LabelRows};
+use losses::TrainingCounts;
+use metrics::calibration::{Bin, reliability};
+use metrics::ranking::label_curves;
+use metrics::{Scores, per_label};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::checkpoint::write_atomically;
+use crate::error::{Error, Result};
+use crate::run_folder::RunFolder;
+
+/// File of [`Details`] in a run folder.
+pub const DETAILS: &str = "labels.json";
+
+/// One label on the evaluated split.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LabelRow {
+    /// Name or index.
+    pub label: String,
+    /// Positives in the training split.
+    pub train_positives: usize,
+    /// Positives in the evaluated split.
+    pub positives: usize,
+    /// Decided for.
+    pub predicted: usize,
+    /// Of the decisions.
+    pub precision: f64,
+    /// Of the decisions.
+    pub recall: f64,
+    /// Of the decisions.
+    pub f1: f64,
+    /// Average precision; none without positives or without negatives.
+    pub average_precision: Option<f64>,
+}
+
+/// What the report shows besides metrics and events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Details {
+    /// The evaluated split.
+    pub split: String,
+    /// Every label.
+    pub labels: Vec<LabelRow>,
+    /// `[count, mean score, share of positives]` of ten equal-width bins.
+    pub reliability: Vec<(usize, f64, f64)>,
+}
+
+impl Details {
+    /// Of one evaluated split.
+    pub fn new(
+        split: &str,
+        scores: &Scores<f32>,
+        decided: &LabelRows,
+        set: &Dataset,
+        counts: &TrainingCounts,
+    ) -> Self {
+        let (curves, bins) = match scores {
+            Scores::Dense { columns, values } => {
+                (label_curves(*columns, values, &set.labels), reliability(*columns, values, &set.labels, 10))
+            }
+            Scores::Top { columns, .. } => (vec![None; *columns], Vec::<Bin>::new()),
+        };
+        let labels = per_label(decided, &set.labels)
+            .iter()
+            .enumerate()
+            .map(|(l, c)| LabelRow {
+                label: set.schema.label_name(l),
+                train_positives: counts.labels[l],
+                positives: c.support(),
+                predicted: c.true_positives + c.false_positives,
+                precision: c.precision(),
+                recall: c.recall(),
+                f1: c.f_beta(1.0),
+                average_precision: curves[l].map(|c| c.0),
+            })
+            .collect();
+        let reliability = bins.iter().map(|b| (b.count, b.confidence, b.accuracy)).collect();
+        Self { split: split.to_owned(), labels, reliability }
+    }
+}
+
+/// Writes `report.html` from the files of the run folder; returns its path.
+///
+/// # Errors
+/// When the run has not ended or the disk refuses.
+pub fn write(folder: &RunFolder) -> Result<PathBuf> {
+    let read = |name: &str| -> Result<Value> {
+        let path = folder.path().join(name);
+        let text = std::fs::read(&path)
+            .map_err(|e| Error::Request(format!("{}: the run has not ended yet ({e})", path.display())))?;
+        serde_json::from_slice(&text).map_err(|e| Error::Request(format!("{}: {e}", path.display())))
+    };
+    let metrics = read("metrics.json")?;
+    let environment = read("environment.json")?;
+    let details: Option<Details> = read(DETAILS).ok().and_then(|v| serde_json::from_value(v).ok());
+    let config = std::fs::read_to_string(folder.path().join("config.toml")).unwrap_or_default();
+    let html = page(folder, &metrics, &environment, details.as_ref(), &config);
+    let path = folder.path().join("report.html");
+    write_atomically(&path, &[html.as_bytes()])?;
+    Ok(path)
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}\
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:right}\
+td:first-child,th:first-child{text-align:left}h2{margin-top:2.5rem}.plots{display:flex;flex-wrap:wrap;gap:1rem}\
+pre{background:#f6f6f6;padding:1rem;overflow:auto}.oracle{background:#fdd;padding:.6rem 1rem;font-weight:bold}\
+.scroll{max-height:36rem;overflow:auto}th{position:sticky;top:0;background:#fff}";
+
+fn page(folder: &RunFolder, metrics: &Value, environment: &Value, details: Option<&Details>, config: &str) -> String {
+    let name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut out = String::new();
+    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    let _ = write!(
+        out,
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0} – longtail</title><style>{STYLE}</style>\
+         <h1>{0}</h1><p>{1} on {2}, seed {3}, model of epoch {4}, trained in {5:.1} s. Thresholds: {6}. Protocol: {7}.</p>",
+        escape(&name),
+        escape(&text(&environment["backend"])),
+        escape(&text(&environment["adapter"])),
+        environment["seed"],
+        metrics["epoch"],
+        metrics["train_seconds"].as_f64().unwrap_or_default(),
+        escape(&text(&metrics["thresholds"])),
+        escape(&text(&metrics["protocol"])),
+    );
+    if metrics["protocol"] == "oracle" {
+        out += "<p class=\"oracle\">oracle: true labels helped these predictions; no unlabelled instance would get them</p>";
+    }
+    let events = folder.events();
+    out += "<h2>Curves</h2><div class=\"plots\">";
+    out += &plots::losses(&events);
+    out += &plots::validation(&events);
+    out += "</div>";
+    out += &metric_tables(metrics);
+    if let Some(details) = details {
+        let _ = write!(out, "<h2>Labels ({} split)</h2><div class=\"plots\">", escape(&details.split));
+        out += &plots::frequency_against_f1(&details.labels);
+        out += &plots::reliability(&details.reliability);
+        out += "</div>";
+        out += &label_table(&details.labels);
+    }
+    let _ = write!(out, "<h2>Config</h2><pre>{}</pre></html>\n", escape(config));
+    out
+}
+
+fn metric_tables(metrics: &Value) -> String {
+    let mut out = String::from("<h2>Metrics</h2>");
+    let empty = serde_json::Map::new();
+    for (split, table) in metrics["split"].as_object().unwrap_or(&empty) {
+        let _ = write!(out, "<table><tr><th>{}</th><th>model</th><th>by frequency</th></tr>", escape(split));
+        for (name, value) in table.as_object().unwrap_or(&empty) {
+            let number = |v: &Value| v.as_f64().map_or_else(|| "–".into(), |v| format!("{v:.4}"));
+            let baseline = number(&metrics["baseline"][split][name]);
+            let _ = write!(out, "<tr><td>{}</td><td>{}</td><td>{baseline}</td></tr>", escape(name), number(value));
+        }
+        out += "</table>";
+    }
+    out
+}
+
+fn label_table(labels: &[LabelRow]) -> String {
+    let mut out = String::from(
+        "<div class=\"scroll\"><table><tr><th>label</th><th>training positives</th><th>positives</th><th>predicted</th>\
+         <th>precision</th><th>recall</th><th>F1</th><th>average precision</th></tr>",
+    );
+    let mut ordered: Vec<&LabelRow> = labels.iter().collect();
+    ordered.sort_by_key(|l| std::cmp::Reverse(l.train_positives));
+    for l in ordered {
+        let ap = l.average_precision.map_or_else(|| "–".into(), |v| format!("{v:.4}"));
+        let _ = write!(
+            out,
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.4}</td><td>{:.4}</td><td>{:.4}</td><td>{ap}</td></tr>",
+            escape(&l.label),
+            l.train_positives,
+            l.positives,
+            l.predicted,
+            l.precision,
+            l.recall,
+            l.f1
+        );
+    }
+    out + "</table></div>"
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

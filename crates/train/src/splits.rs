@@ -1,0 +1,159 @@
+//! The training, validation and test data of a run, scaled alike.
+
+use std::path::{Path, PathBuf};
+
+use data::formats::{read, read_together};
+use data::preprocess::Preprocess;
+use data::{Dataset, DataError, Schema, generate, split};
+use losses::TrainingCounts;
+
+use crate::config::{Config, DataConfig, Part};
+use crate::error::{Error, Result};
+
+/// Data of a run. The validation split never touches the test split.
+#[derive(Debug)]
+pub struct Splits {
+    /// Trained on.
+    pub train: Dataset,
+    /// Watched while training, where asked for.
+    pub validation: Option<Dataset>,
+    /// Looked at once, at the end.
+    pub test: Option<Dataset>,
+    /// Fitted on the training split.
+    pub preprocess: Preprocess,
+    /// What is counted in the training split.
+    pub counts: TrainingCounts,
+    /// Files and their checksums.
+    pub checksums: Vec<(PathBuf, String)>,
+}
+
+impl Splits {
+    /// Reads or makes the data of `config`, splits and scales it.
+    ///
+    /// # Errors
+    /// Whatever is wrong with a file, or data that cannot be trained on.
+    pub fn load(config: &Config) -> Result<Self> {
+        let mut data = config.data.clone();
+        if let Some(recipe) = &mut data.generate
+            && recipe.seed == 0
+        {
+            recipe.seed = config.seed;
+        }
+        let (mut train, mut validation, mut test) = gather(&data)?;
+        if let (Part::Share(share), None) = (&data.test, &test)
+            && *share > 0.0
+        {
+            (train, test) = hold_back(train, *share, config.seed)?;
+        }
+        if let (Part::Share(share), None) = (&data.validation, &validation)
+            && *share > 0.0
+        {
+            (train, validation) = hold_back(train, *share, config.seed.wrapping_add(1))?;
+        }
+        let counts = TrainingCounts {
+            labels: train.labels.counts(),
+            negatives: train.labels.negatives(),
+            instances: train.len(),
+        };
+        check(&counts)?;
+        let preprocess = Preprocess::fit(data.scale, &train.features);
+        let missing = train.missing + [&validation, &test].into_iter().flatten().map(|d| d.missing).sum::<usize>();
+        if missing > 0 {
+            tracing::info!("{missing} missing feature values take the mean of the training split");
+        }
+        let apply = |mut set: Dataset| {
+            set.features = preprocess.apply(set.features);
+            set
+        };
+        let checksums = files(&data).map(|p| Ok((p.clone(), data::checksum(&p)?))).collect::<Result<_>>()?;
+        Ok(Self {
+            train: apply(train),
+            validation: validation.map(apply),
+            test: test.map(apply),
+            counts,
+            checksums,
+            preprocess,
+        })
+    }
+
+    /// The columns that all splits share.
+    pub fn schema(&self) -> &Schema {
+        &self.train.schema
+    }
+}
+
+/// Training data, and validation and test data where they are files.
+type Gathered = (Dataset, Option<Dataset>, Option<Dataset>);
+
+fn gather(data: &DataConfig) -> Result<Gathered> {
+    let Some(train) = &data.train else {
+        let recipe = data.generate.clone().unwrap_or_default();
+        return Ok((generate::dataset(&recipe)?, None, None));
+    };
+    let options = data.read_options();
+    let file = |part: &Part| match part {
+        Part::File(path) => Some(path.clone()),
+        Part::Share(_) => None,
+    };
+    let (validation, test) = (file(&data.validation), file(&data.test));
+    let paths: Vec<&Path> = [Some(train), validation.as_ref(), test.as_ref()].into_iter().flatten().map(|p| &**p).collect();
+    let mut sets = read_together(&paths, &options)?.into_iter();
+    let lost = |set: &Dataset, path: &Path| {
+        if set.unknown_features > 0 {
+            let n = set.unknown_features;
+            tracing::warn!("{}: {n} features are not in the training file and are left out", path.display());
+        }
+    };
+    let Some(first) = sets.next() else { return Err(Error::Request("no training data".into())) };
+    let mut take = |path: &Option<PathBuf>| {
+        path.as_ref().and_then(|p| sets.next().inspect(|set| lost(set, p)))
+    };
+    let validation = take(&validation);
+    let test = take(&test);
+    Ok((first, validation, test))
+}
+
+fn hold_back(data: Dataset, share: f64, seed: u64) -> std::result::Result<(Dataset, Option<Dataset>), DataError> {
+    let parts = split::stratify(&data.labels, &[1.0 - share, share], seed)?;
+    if parts[0].is_empty() || parts[1].is_empty() {
+        let message = format!("{} instances are too few to hold back a share of {share}", data.len());
+        return Err(DataError::Request(message));
+    }
+    Ok((data.select(&parts[0]), Some(data.select(&parts[1]))))
+}
+
+fn check(counts: &TrainingCounts) -> Result<()> {
+    let labels = counts.labels.len();
+    if labels == 0 {
+        return Err(Error::Request("the data has 0 labels".into()));
+    }
+    if counts.negatives == counts.instances {
+        let message = format!("all {} training instances are negative: none has a label", counts.instances);
+        return Err(Error::Request(message));
+    }
+    let unseen = counts.labels.iter().filter(|&&n| n == 0).count();
+    if unseen > 0 {
+        tracing::warn!("{unseen} of {labels} labels have no positive in the training split");
+    }
+    Ok(())
+}
+
+/// The files a config names.
+fn files(data: &DataConfig) -> impl Iterator<Item = PathBuf> + use<> {
+    let part = |p: &Part| match p {
+        Part::File(path) => Some(path.clone()),
+        Part::Share(_) => None,
+    };
+    [data.train.clone(), part(&data.validation), part(&data.test), data.labels.clone()].into_iter().flatten()
+}
+
+/// Reads one more file as the run's data: same columns, same scaling.
+///
+/// # Errors
+/// As reading does.
+pub fn read_like(path: &Path, config: &DataConfig, schema: &Schema, preprocess: &Preprocess) -> Result<Dataset> {
+    let mut set = read(path, &config.read_options(), Some(schema))?;
+    set.widen_labels(schema);
+    set.features = preprocess.apply(set.features);
+    Ok(set)
+}

@@ -1,0 +1,344 @@
+//! The training loop: batch → forward → loss → backward → optimizer step → observe; and what happens around it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use losses::Loss;
+use metrics::{Direction, direction};
+use model::{Model, Pass, Weights, host};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::batches;
+use crate::checkpoint::{self, LossSums, Progress, State, Which};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::evaluation::{Judge, score};
+use crate::optimizer::{Gradients, Optimizer, Schedule};
+use crate::progress::{Display, EpochBar};
+use crate::run_folder::{Event, RunFolder};
+use crate::sampler::Sampler;
+use crate::splits::Splits;
+
+/// On a GPU losses are looked at in groups of this many steps, so that no step waits for a number.
+const LOOK_EVERY: usize = 16;
+
+/// Everything a run needs to go on.
+pub struct Trainer<'a> {
+    config: &'a Config,
+    splits: &'a Splits,
+    folder: &'a RunFolder,
+    interrupted: &'a AtomicBool,
+    /// With autodiff.
+    device: Device,
+    dense: bool,
+    loss: Box<dyn Loss>,
+    sampler: Box<dyn Sampler>,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    judge: Judge,
+    progress: Progress,
+    /// Best epoch's weights, where validation data chose one.
+    best: Option<Weights>,
+    last_checkpoint: Instant,
+}
+
+/// What a finished run leaves.
+pub struct Outcome {
+    /// The weights of the best epoch, or the last one's without validation data.
+    pub weights: Weights,
+    /// The epoch they are from.
+    pub epoch: usize,
+    /// Seconds spent training.
+    pub seconds: f64,
+    /// Instances trained on.
+    pub instances: u64,
+}
+
+/// One step's losses, still on the device.
+struct Pending {
+    step: usize,
+    learning_rate: f64,
+    instances: usize,
+    loss: Tensor<1>,
+    parts: Vec<(&'static str, Tensor<1>)>,
+}
+
+impl<'a> Trainer<'a> {
+    /// A run at its start, and its model.
+    ///
+    /// The model travels by value through the loop: its tensors have one owner and are updated in place.
+    ///
+    /// # Errors
+    /// For settings that do not fit the data.
+    pub fn new(
+        config: &'a Config,
+        splits: &'a Splits,
+        folder: &'a RunFolder,
+        device: &Device,
+        interrupted: &'a AtomicBool,
+    ) -> Result<(Self, Model)> {
+        let device = device.clone().autodiff();
+        let schema = splits.schema();
+        let model = config.model.init(schema.features, schema.labels, config.seed, &device)?;
+        let loss = config.loss.config.init(&splits.counts, &device.clone().without_autodiff())?;
+        let batch_size = config.train.batch_size;
+        let steps = splits.train.len().div_ceil(batch_size);
+        let generator = |stream: u64| {
+            let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+            rng.set_stream(stream);
+            rng
+        };
+        let trainer = Self {
+            dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
+            loss,
+            sampler: config.sampler.init(splits.train.len(), batch_size),
+            optimizer: Optimizer::new(config.optimizer.clone()),
+            schedule: Schedule::new(
+                config.schedule.clone(),
+                config.optimizer.learning_rate(),
+                steps,
+                config.train.epochs,
+            ),
+            judge: Judge::new(&config.thresholds, &config.report, &splits.counts),
+            progress: Progress {
+                epoch: 0,
+                step_in_epoch: 0,
+                step: 0,
+                sampler_rng: generator(1),
+                dropout_rng: generator(2),
+                sums: LossSums::default(),
+                best: None,
+                seconds: 0.0,
+                instances: 0,
+            },
+            best: None,
+            last_checkpoint: Instant::now(),
+            config,
+            splits,
+            folder,
+            interrupted,
+            device,
+        };
+        Ok((trainer, model))
+    }
+
+    /// Whether features reach the model as a matrix.
+    pub fn is_dense(&self) -> bool {
+        self.dense
+    }
+
+    /// Continues from a checkpoint of the run folder.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be read or does not fit.
+    pub fn resume(&mut self, model: Model, which: Which) -> Result<Model> {
+        let state = checkpoint::load(self.folder.path(), which)?;
+        if let Some((epoch, _)) = state.progress.best {
+            self.best = Some(match which {
+                Which::Best => state.weights.clone(),
+                Which::Last if epoch == state.progress.epoch && state.progress.step_in_epoch == 0 => {
+                    state.weights.clone()
+                }
+                Which::Last => checkpoint::load(self.folder.path(), Which::Best)?.weights,
+            });
+        }
+        let misfit = |e| Error::Request(format!("{}: {e}", which.path(self.folder.path()).display()));
+        let model = state.weights.apply(model).map_err(misfit)?;
+        self.optimizer.restore(state.optimizer);
+        self.progress = state.progress;
+        self.folder.rewind_events(self.progress.epoch)?;
+        tracing::info!("continuing after epoch {}, step {}", self.progress.epoch, self.progress.step);
+        Ok(model)
+    }
+
+    /// Trains to the end.
+    ///
+    /// # Errors
+    /// When interrupted (a checkpoint is written), when the loss is not finite, or when the disk refuses.
+    pub fn run(mut self, mut model: Model, display: Display) -> Result<Outcome> {
+        let epochs = self.config.train.epochs;
+        let bar = display.epochs(epochs, self.splits.train.len().div_ceil(self.config.train.batch_size));
+        while self.progress.epoch < epochs && !self.is_patience_over() {
+            let started = Instant::now();
+            let (trained, counted, learning_rate) = self.epoch(model, &bar)?;
+            model = trained;
+            let event = self.end_epoch(&model, counted, learning_rate, started)?;
+            bar.epoch_done(&event, epochs);
+        }
+        bar.finish();
+        self.save(&model, Which::Last)?;
+        let epoch = self.progress.best.map_or(self.progress.epoch, |b| b.0);
+        let weights = self.best.take().unwrap_or_else(|| Weights::of(&model));
+        Ok(Outcome { weights, epoch, seconds: self.progress.seconds, instances: self.progress.instances })
+    }
+
+    /// The rest of the current epoch. Returns instances trained on here and the last learning rate.
+    fn epoch(&mut self, mut model: Model, bar: &EpochBar) -> Result<(Model, usize, f64)> {
+        let mut rng = self.progress.sampler_rng.clone();
+        let batches = self.sampler.epoch(&mut rng);
+        let group = if host::is_host(&self.device) { 1 } else { LOOK_EVERY };
+        let mut pending = Vec::with_capacity(group);
+        let (mut counted, mut learning_rate) = (0, self.schedule.rate(self.progress.step));
+        for instances in batches.iter().skip(self.progress.step_in_epoch) {
+            let started = Instant::now();
+            learning_rate = self.schedule.rate(self.progress.step);
+            let (updated, losses) = self.step(model, instances, learning_rate);
+            model = updated;
+            pending.push(losses);
+            self.progress.step += 1;
+            self.progress.step_in_epoch += 1;
+            self.progress.instances += instances.len() as u64;
+            counted += instances.len();
+            if pending.len() == group {
+                self.look(&mut pending)?;
+                bar.step(self.progress.step_in_epoch, &self.progress.sums);
+            }
+            self.progress.seconds += started.elapsed().as_secs_f64();
+            if self.interrupted.load(Ordering::Relaxed) {
+                return Err(self.stop(&model, pending)?);
+            }
+        }
+        self.look(&mut pending)?;
+        self.progress.sampler_rng = rng;
+        Ok((model, counted, learning_rate))
+    }
+
+    /// One update.
+    fn step(&mut self, model: Model, instances: &[usize], learning_rate: f64) -> (Model, Pending) {
+        let train = &self.splits.train;
+        let features = batches::features(&train.features, instances, self.dense, &self.device);
+        let targets = batches::targets(&train.labels, instances, &self.device);
+
+        let mut pass = Pass::train(&mut self.progress.dropout_rng);
+        let logits = model.forward(&features, &mut pass);
+        let tape = pass.tape;
+        let values = self.loss.forward(logits, targets);
+        let loss = values.reduce(self.config.loss.reduction);
+        let parts = values.parts(self.config.loss.reduction);
+        let gradients = Gradients::gather(&model, loss.backward(), tape);
+        let model = self.optimizer.step(learning_rate, model, gradients);
+
+        let parts = parts.into_iter().map(|(name, part)| (name, host::plain(part))).collect();
+        let step = self.progress.step;
+        (model, Pending { step, learning_rate, instances: instances.len(), loss: host::plain(loss), parts })
+    }
+
+    /// Reads the losses of the last steps back and adds them to the epoch's sums.
+    fn look(&mut self, pending: &mut Vec<Pending>) -> Result<()> {
+        for p in pending.drain(..) {
+            let loss = f64::from(host::HostView::of(&p.loss).as_slice()[0]);
+            if !loss.is_finite() {
+                return Err(self.not_finite(loss, p.step, p.learning_rate));
+            }
+            let sums = &mut self.progress.sums;
+            let weight = p.instances as f64;
+            sums.instances += p.instances as u64;
+            sums.loss += loss * weight;
+            for (name, part) in p.parts {
+                let value = f64::from(host::HostView::of(&part).as_slice()[0]);
+                *sums.parts.entry(name.to_owned()).or_default() += value * weight;
+            }
+        }
+        Ok(())
+    }
+
+    fn not_finite(&self, loss: f64, step: usize, learning_rate: f64) -> Error {
+        let last = Which::Last.path(self.folder.path());
+        let checkpoint = match last.exists() {
+            true => format!("the last good checkpoint is {}", last.display()),
+            false => "no checkpoint was written yet".to_owned(),
+        };
+        let advice = "a smaller optimizer.learning_rate or optimizer.clip_norm may help";
+        Error::Job(format!(
+            "the loss is {loss} at step {} (learning rate {learning_rate}); {checkpoint}; {advice}",
+            step + 1
+        ))
+    }
+
+    /// Saves the state in the middle of an epoch; returns what the command ends with.
+    fn stop(&mut self, model: &Model, mut pending: Vec<Pending>) -> Result<Error> {
+        self.look(&mut pending)?;
+        self.save(model, Which::Last)?;
+        let path = self.folder.path().display();
+        Ok(Error::Interrupted(format!(
+            "interrupted after step {}; continue with: --out {path} --resume",
+            self.progress.step
+        )))
+    }
+
+    /// Validation, the event, the checkpoints.
+    fn end_epoch(&mut self, model: &Model, counted: usize, learning_rate: f64, started: Instant) -> Result<Event> {
+        self.progress.epoch += 1;
+        self.progress.step_in_epoch = 0;
+        let sums = std::mem::take(&mut self.progress.sums);
+        let n = sums.instances.max(1) as f64;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut event = Event {
+            epoch: self.progress.epoch,
+            step: self.progress.step,
+            seconds: self.progress.seconds,
+            instances_per_second: counted as f64 / seconds.max(1e-9),
+            learning_rate,
+            loss: sums.loss / n,
+            loss_parts: sums.parts.into_iter().map(|(name, sum)| (name, sum / n)).collect::<BTreeMap<_, _>>(),
+            validation: None,
+        };
+        let improved = self.validate(model, &mut event)?;
+        self.folder.append_event(&event)?;
+        if improved {
+            self.save(model, Which::Best)?;
+        }
+        let due = self.last_checkpoint.elapsed().as_secs_f64() >= self.config.train.checkpoint_seconds;
+        if due && self.progress.epoch < self.config.train.epochs {
+            self.save(model, Which::Last)?;
+        }
+        Ok(event)
+    }
+
+    /// Metrics of the validation split into the event; true where the monitored one is the best so far.
+    fn validate(&mut self, model: &Model, event: &mut Event) -> Result<bool> {
+        let Some(validation) = &self.splits.validation else { return Ok(false) };
+        let device = self.device.clone().without_autodiff();
+        let predictor = model.valid();
+        let loss = Some((&*self.loss, self.config.loss.reduction));
+        let scored = score(&predictor, validation, self.dense, &device, loss);
+        let mut table = self.judge.metrics(&scored.scores, &validation.labels)?;
+        table.push("loss", scored.loss.unwrap_or(f64::NAN));
+        let monitor = self.config.train.monitored();
+        let value = table.get(monitor).ok_or_else(|| {
+            let message = format!("train.monitor = `{monitor}` is not computed for this data");
+            Error::Request(format!("{message}; choose one of the at-k metrics, an F measure, or loss"))
+        })?;
+        event.validation = Some(table.iter().map(|(name, v)| (name.to_owned(), v.into())).collect());
+        let up = direction(monitor) == Ok(Direction::Up);
+        let better = self.progress.best.is_none_or(|(_, best)| if up { value > best } else { value < best });
+        if better && value.is_finite() {
+            self.progress.best = Some((self.progress.epoch, value));
+            self.best = Some(Weights::of(model));
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn is_patience_over(&self) -> bool {
+        let Some(stopping) = &self.config.train.early_stopping else { return false };
+        self.progress.best.is_some_and(|(epoch, _)| self.progress.epoch - epoch >= stopping.patience.max(1))
+    }
+
+    fn save(&mut self, model: &Model, which: Which) -> Result<()> {
+        let state = State {
+            weights: Weights::of(model),
+            optimizer: self.optimizer.state(),
+            progress: self.progress.clone(),
+        };
+        checkpoint::save(self.folder.path(), which, &state)?;
+        if which == Which::Last {
+            self.last_checkpoint = Instant::now();
+        }
+        Ok(())
+    }
+}
