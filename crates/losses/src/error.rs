@@ -17,7 +17,9 @@ pub enum LossError {
     #[error("loss: {0}")]
     Contradiction(String),
     /// Logits and targets that do not belong together.
-    #[error("logits {logits:?} and targets {targets:?} must have the same shape [batch, labels], with at least one instance")]
+    #[error(
+        "logits {logits:?} and targets {targets:?} must have the same shape [batch, labels], with at least one instance"
+    )]
     Shape {
         /// Shape of the logits.
         logits: [usize; 2],
@@ -25,7 +27,9 @@ pub enum LossError {
         targets: [usize; 2],
     },
     /// A target that is neither 0 nor 1.
-    #[error("target {value} of instance {instance}, label {label} is not 0 or 1; soft targets are an option of bce alone (loss.soft_targets)")]
+    #[error(
+        "target {value} of instance {instance}, label {label} is not 0 or 1; soft targets are an option of bce alone (loss.soft_targets)"
+    )]
     Target {
         /// Row in the batch.
         instance: usize,

@@ -64,13 +64,7 @@ pub struct MlpConfig {
 
 impl Default for MlpConfig {
     fn default() -> Self {
-        Self {
-            hidden: vec![256],
-            activation: Activation::Relu,
-            dropout: 0.0,
-            norm: Norm::None,
-            input: InputKind::Auto,
-        }
+        Self { hidden: vec![256], activation: Activation::Relu, dropout: 0.0, norm: Norm::None, input: InputKind::Auto }
     }
 }
 

@@ -174,7 +174,10 @@ pub fn choose(backend: Backend, index: Option<usize>) -> Result<Chosen> {
             let found = adapters();
             let Some(adapter) = pick(&found, index)? else { return Err(no_adapter(backend)) };
             if adapter.is_software() {
-                tracing::warn!("{} is a software adapter: expect it to be far slower than --backend flex", adapter.name);
+                tracing::warn!(
+                    "{} is a software adapter: expect it to be far slower than --backend flex",
+                    adapter.name
+                );
             }
             open(backend, adapter.clone())
         }

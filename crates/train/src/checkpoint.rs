@@ -128,7 +128,11 @@ pub fn load(run: &Path, which: Which) -> Result<State> {
     let path = which.path(run);
     let other = if which == Which::Last { Which::Best } else { Which::Last };
     let advice = match other.path(run).exists() {
-        true => format!("; --resume {} continues from {}", other.file().trim_end_matches(".ckpt"), other.path(run).display()),
+        true => format!(
+            "; --resume {} continues from {}",
+            other.file().trim_end_matches(".ckpt"),
+            other.path(run).display()
+        ),
         false => String::new(),
     };
     let broken = |what: String| Error::Request(format!("{}: {what}{advice}", path.display()));

@@ -26,7 +26,13 @@ pub struct Scored {
 }
 
 /// Probabilities of every label for every instance of `data`, with the loss where one is given.
-pub fn score(model: &Model, data: &Dataset, dense: bool, device: &Device, loss: Option<(&dyn Loss, Reduction)>) -> Scored {
+pub fn score(
+    model: &Model,
+    data: &Dataset,
+    dense: bool,
+    device: &Device,
+    loss: Option<(&dyn Loss, Reduction)>,
+) -> Scored {
     let columns = data.labels.columns();
     let keep_all = data.len().saturating_mul(columns) <= DENSE_LIMIT;
     let mut values: Vec<f32> = Vec::with_capacity(if keep_all { data.len() * columns } else { 0 });

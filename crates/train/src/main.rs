@@ -31,9 +31,11 @@ fn start_logging(talk: &Talk) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match talk.log_format {
         LogFormat::Json => builder.json().init(),
-        LogFormat::Text => {
-            builder.with_target(false).without_time().with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init()
-        }
+        LogFormat::Text => builder
+            .with_target(false)
+            .without_time()
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .init(),
     }
 }
 

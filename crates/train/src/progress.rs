@@ -14,18 +14,24 @@ pub enum Display {
     Bar,
     /// Log lines.
     Lines,
+    /// Log records with a field for each number.
+    Records,
 }
 
 impl Display {
     /// A bar where standard error is a terminal that shows text logs.
     pub fn choose(quiet: bool, json: bool) -> Self {
-        if !quiet && !json && std::io::stderr().is_terminal() { Self::Bar } else { Self::Lines }
+        match (json, quiet) {
+            (true, _) => Self::Records,
+            (false, false) if std::io::stderr().is_terminal() => Self::Bar,
+            _ => Self::Lines,
+        }
     }
 
     /// Progress over `epochs` epochs of `steps` steps.
     pub fn epochs(self, epochs: usize, steps: usize) -> EpochBar {
         let bar = match self {
-            Self::Lines => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            Self::Lines | Self::Records => ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             Self::Bar => ProgressBar::new((epochs * steps) as u64),
         };
         let style = "{prefix:>13} {bar:30.cyan/blue} {pos}/{len} steps  {elapsed} (eta {eta})  {msg}";
@@ -33,7 +39,7 @@ impl Display {
             bar.set_style(style);
         }
         bar.set_prefix("training");
-        EpochBar { bar, steps, shown: self == Self::Bar }
+        EpochBar { bar, steps, display: self, shown: self == Self::Bar }
     }
 }
 
@@ -41,6 +47,7 @@ impl Display {
 pub struct EpochBar {
     bar: ProgressBar,
     steps: usize,
+    display: Display,
     shown: bool,
 }
 
@@ -69,10 +76,10 @@ impl EpochBar {
         };
         let (epoch, loss, speed) = (event.epoch, event.loss, event.instances_per_second);
         let line = || format!("epoch {epoch}/{epochs}  loss {loss:.5}  {speed:.0} instances/s{extra}");
-        if self.shown {
-            self.bar.suspend(|| tracing::debug!("{}", line()));
-        } else {
-            tracing::info!(epoch, loss, instances_per_second = speed, "{}", line());
+        match self.display {
+            Display::Bar => self.bar.suspend(|| tracing::debug!("{}", line())),
+            Display::Lines => tracing::info!("{}", line()),
+            Display::Records => tracing::info!(epoch, loss, instances_per_second = speed, "{}", line()),
         }
     }
 

@@ -167,16 +167,19 @@ impl RunFolder {
     pub fn write_environment(&self, chosen: &Chosen, seed: u64, splits: &Splits) -> Result<()> {
         let checksums: serde_json::Map<String, serde_json::Value> =
             splits.checksums.iter().map(|(path, sum)| (path.display().to_string(), sum.clone().into())).collect();
-        self.write_json("environment.json", &serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"),
-            "git_commit": option_env!("LONGTAIL_COMMIT"),
-            "backend": chosen.backend.to_string(),
-            "adapter": chosen.adapter,
-            "seed": seed,
-            "threads": rayon::current_num_threads(),
-            "data_sha256": checksums,
-            "training_counts": splits.counts,
-        }))
+        self.write_json(
+            "environment.json",
+            &serde_json::json!({
+                "version": env!("CARGO_PKG_VERSION"),
+                "git_commit": option_env!("LONGTAIL_COMMIT"),
+                "backend": chosen.backend.to_string(),
+                "adapter": chosen.adapter,
+                "seed": seed,
+                "threads": rayon::current_num_threads(),
+                "data_sha256": checksums,
+                "training_counts": splits.counts,
+            }),
+        )
     }
 
     /// Writes any value as an indented JSON file.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use data::formats::{read, read_together};
 use data::preprocess::Preprocess;
-use data::{Dataset, DataError, Schema, generate, split};
+use data::{DataError, Dataset, Schema, generate, split};
 use losses::TrainingCounts;
 
 use crate::config::{Config, DataConfig, Part};
@@ -96,7 +96,8 @@ fn gather(data: &DataConfig) -> Result<Gathered> {
         Part::Share(_) => None,
     };
     let (validation, test) = (file(&data.validation), file(&data.test));
-    let paths: Vec<&Path> = [Some(train), validation.as_ref(), test.as_ref()].into_iter().flatten().map(|p| &**p).collect();
+    let paths: Vec<&Path> =
+        [Some(train), validation.as_ref(), test.as_ref()].into_iter().flatten().map(|p| &**p).collect();
     let mut sets = read_together(&paths, &options)?.into_iter();
     let lost = |set: &Dataset, path: &Path| {
         if set.unknown_features > 0 {
@@ -105,9 +106,7 @@ fn gather(data: &DataConfig) -> Result<Gathered> {
         }
     };
     let Some(first) = sets.next() else { return Err(Error::Request("no training data".into())) };
-    let mut take = |path: &Option<PathBuf>| {
-        path.as_ref().and_then(|p| sets.next().inspect(|set| lost(set, p)))
-    };
+    let mut take = |path: &Option<PathBuf>| path.as_ref().and_then(|p| sets.next().inspect(|set| lost(set, p)));
     let validation = take(&validation);
     let test = take(&test);
     Ok((first, validation, test))

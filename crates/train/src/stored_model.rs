@@ -72,8 +72,8 @@ pub fn save(run: &Path, description: &Description, weights: &Weights) -> Result<
 /// When the run has none, or it cannot be understood.
 pub fn describe(run: &Path) -> Result<Description> {
     let path = run.join("model").join("model.json");
-    let text = std::fs::read(&path)
-        .map_err(|e| Error::Request(format!("{}: no trained model here ({e})", path.display())))?;
+    let text =
+        std::fs::read(&path).map_err(|e| Error::Request(format!("{}: no trained model here ({e})", path.display())))?;
     serde_json::from_slice(&text).map_err(|e| Error::Request(format!("{}: {e}", path.display())))
 }
 

@@ -330,11 +330,8 @@ impl<'a> Trainer<'a> {
     }
 
     fn save(&mut self, model: &Model, which: Which) -> Result<()> {
-        let state = State {
-            weights: Weights::of(model),
-            optimizer: self.optimizer.state(),
-            progress: self.progress.clone(),
-        };
+        let state =
+            State { weights: Weights::of(model), optimizer: self.optimizer.state(), progress: self.progress.clone() };
         checkpoint::save(self.folder.path(), which, &state)?;
         if which == Which::Last {
             self.last_checkpoint = Instant::now();

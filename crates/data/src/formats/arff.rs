@@ -325,15 +325,20 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// A name or value without its quotes, escapes resolved.
+/// A name or value without its quotes, escapes resolved; outside quotes a backslash is a character like any other.
 fn unquote(text: &[u8]) -> String {
     let text = decode(text);
     let text = text.trim();
-    let quoted = ['\'', '"'].iter().find_map(|&q| text.strip_prefix(q)?.strip_suffix(q));
-    let body = quoted.unwrap_or(text);
-    let mut out = String::with_capacity(body.len());
+    match ['\'', '"'].iter().find_map(|&q| text.strip_prefix(q)?.strip_suffix(q)) {
+        Some(body) => unescape(body),
+        None => text.to_owned(),
+    }
+}
+
+fn unescape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
     let mut escaped = false;
-    for c in body.chars() {
+    for c in text.chars() {
         if c == '\\' && !escaped {
             escaped = true;
         } else {
@@ -462,6 +467,9 @@ fn label_attributes(
         return Err(source.map_or_else(|| lines.file_error("0 labels"), |p| DataError::file(p, "0 labels")));
     }
     let positions: HashMap<&str, usize> = attributes.iter().enumerate().map(|(i, a)| (a.name.as_str(), i)).collect();
+    // The XML files of the collection keep the escapes of quoted ARFF names.
+    let same = |name: String| if positions.contains_key(name.as_str()) { name } else { unescape(&name) };
+    let names: Vec<String> = names.into_iter().map(same).collect();
     if let (Some(xml), false) = (source, options.unlabelled)
         && let Some(absent) = names.iter().find(|n| !positions.contains_key(n.as_str()))
     {

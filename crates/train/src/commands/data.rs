@@ -91,14 +91,7 @@ fn stats(set: &Dataset, json: bool) -> Result<()> {
     say(&table(&["figure", "value"], &rows))
 }
 
-fn split_into(
-    set: &Dataset,
-    output: &Path,
-    share: f64,
-    folds: Option<usize>,
-    format: Format,
-    seed: u64,
-) -> Result<()> {
+fn split_into(set: &Dataset, output: &Path, share: f64, folds: Option<usize>, format: Format, seed: u64) -> Result<()> {
     let extension = match format {
         Format::Svmlight => "txt",
         Format::Jsonl => "jsonl",

@@ -109,7 +109,9 @@ impl Sink {
         let flushed = self.out.flush();
         let Some((part, path)) = self.rename else {
             return match flushed {
-                Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::Job(format!("standard output: {e}"))),
+                Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+                    Err(Error::Job(format!("standard output: {e}")))
+                }
                 _ => result,
             };
         };
@@ -172,7 +174,10 @@ impl<'a> Predictions<'a> {
         let keep = self.top_k.unwrap_or(0);
         let order = all.top(0, scores.len());
         let entries = order.into_iter().enumerate();
-        entries.filter(|&(rank, (l, s))| rank < keep || decided(l, s)).map(|(_, (l, s))| (l, s, decided(l, s))).collect()
+        entries
+            .filter(|&(rank, (l, s))| rank < keep || decided(l, s))
+            .map(|(_, (l, s))| (l, s, decided(l, s)))
+            .collect()
     }
 
     fn write(&mut self, scores: &[f32]) -> Result<()> {
@@ -194,7 +199,14 @@ impl<'a> Predictions<'a> {
             PredictFormat::Csv => {
                 let quoted = |l: u32| format!("\"{}\"", name(l).replace('"', "\"\""));
                 let line = |e: &(u32, f32, bool)| {
-                    format!("{},{},{},{},{}", self.instance, quoted(e.0), e.1, self.threshold(e.0 as usize), u8::from(e.2))
+                    format!(
+                        "{},{},{},{},{}",
+                        self.instance,
+                        quoted(e.0),
+                        e.1,
+                        self.threshold(e.0 as usize),
+                        u8::from(e.2)
+                    )
                 };
                 listed.iter().map(line).collect::<Vec<_>>().join("\n")
             }

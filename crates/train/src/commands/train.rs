@@ -14,11 +14,11 @@ use crate::config::{self, Config, Source};
 use crate::error::{Error, Result};
 use crate::evaluation::{Judge, frequency_scores, score};
 use crate::progress::Display;
+use crate::report;
 use crate::run_folder::{Existing, Metrics, RunFolder};
 use crate::splits::Splits;
 use crate::stored_model::{self, Description};
 use crate::trainer::{Outcome, Trainer};
-use crate::report;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -35,13 +35,7 @@ pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
     outcome
 }
 
-fn in_folder(
-    args: &TrainArgs,
-    config: &Config,
-    chosen: &Chosen,
-    folder: &RunFolder,
-    display: Display,
-) -> Result<()> {
+fn in_folder(args: &TrainArgs, config: &Config, chosen: &Chosen, folder: &RunFolder, display: Display) -> Result<()> {
     let splits = Splits::load(config)?;
     announce(config, chosen, &splits);
     let (mut trainer, mut model) = Trainer::new(config, &splits, folder, &chosen.device, &INTERRUPTED)?;
@@ -84,7 +78,8 @@ fn read_config(args: &TrainArgs) -> Result<Config> {
     same.train.epochs = stored.train.epochs;
     same.train.checkpoint_seconds = stored.train.checkpoint_seconds;
     if same != stored {
-        let message = "the settings differ from the run's; only train.epochs and train.checkpoint_seconds may change on --resume";
+        let message =
+            "the settings differ from the run's; only train.epochs and train.checkpoint_seconds may change on --resume";
         return Err(Error::Request(format!("{}: {message}", file.display())));
     }
     Ok(wanted)

@@ -123,9 +123,7 @@ impl Optimizer {
     pub fn state(&self) -> OptimizerState {
         let copy = |slots: &Slots| match slots {
             Slots::Host(arrays) => arrays.clone(),
-            Slots::Device(tensors) => {
-                tensors.iter().map(|t| host::HostView::of(t).as_slice().to_vec()).collect()
-            }
+            Slots::Device(tensors) => tensors.iter().map(|t| host::HostView::of(t).as_slice().to_vec()).collect(),
         };
         OptimizerState {
             steps: self.steps,
@@ -184,10 +182,9 @@ impl Step<'_> {
                 let plain = values.device();
                 let mut tensors = match state {
                     Some(Slots::Device(tensors)) => tensors,
-                    Some(Slots::Host(arrays)) => arrays
-                        .into_iter()
-                        .map(|a| Tensor::from_data(TensorData::new(a, [count]), &plain))
-                        .collect(),
+                    Some(Slots::Host(arrays)) => {
+                        arrays.into_iter().map(|a| Tensor::from_data(TensorData::new(a, [count]), &plain)).collect()
+                    }
                     None => vec![Tensor::zeros([count], &plain); slots],
                 };
                 let values = values.reshape([count]);

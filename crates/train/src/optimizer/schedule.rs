@@ -96,9 +96,7 @@ impl Schedule {
                 let done = ((step as f64 - warm) / span).clamp(0.0, 1.0);
                 minimum + (1.0 - minimum) * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
             }
-            ScheduleConfig::Step { every, factor, .. } => {
-                factor.powi((step / self.steps_per_epoch / every) as i32)
-            }
+            ScheduleConfig::Step { every, factor, .. } => factor.powi((step / self.steps_per_epoch / every) as i32),
         };
         self.base * warmth * factor
     }

@@ -87,11 +87,8 @@ impl SgdConfig {
         gradient: Tensor<1>,
         slots: &mut [Tensor<1>],
     ) -> Tensor<1> {
-        let g = if self.weight_decay > 0.0 {
-            gradient + values.clone().mul_scalar(self.weight_decay)
-        } else {
-            gradient
-        };
+        let g =
+            if self.weight_decay > 0.0 { gradient + values.clone().mul_scalar(self.weight_decay) } else { gradient };
         let Some(velocity) = slots.first_mut() else { return values - g.mul_scalar(learning_rate) };
         *velocity = if steps == 1 { g.clone() } else { velocity.clone().mul_scalar(self.momentum) + g.clone() };
         let direction = if self.nesterov { g + velocity.clone().mul_scalar(self.momentum) } else { velocity.clone() };

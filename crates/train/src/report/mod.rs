@@ -54,13 +54,7 @@ pub struct Details {
 
 impl Details {
     /// Of one evaluated split.
-    pub fn new(
-        split: &str,
-        scores: &Scores<f32>,
-        decided: &LabelRows,
-        set: &Dataset,
-        counts: &TrainingCounts,
-    ) -> Self {
+    pub fn new(split: &str, scores: &Scores<f32>, decided: &LabelRows, set: &Dataset, counts: &TrainingCounts) -> Self {
         let (curves, bins) = match scores {
             Scores::Dense { columns, values } => {
                 (label_curves(*columns, values, &set.labels), reliability(*columns, values, &set.labels, 10))

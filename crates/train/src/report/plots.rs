@@ -36,11 +36,8 @@ fn validation_points(events: &[Event], name: &str) -> Vec<(f64, f64)> {
 
 /// F1 of each label against its training positives.
 pub fn frequency_against_f1(labels: &[LabelRow]) -> String {
-    let points: Vec<(f64, f64)> = labels
-        .iter()
-        .filter(|l| l.positives > 0)
-        .map(|l| (((l.train_positives + 1) as f64).log10(), l.f1))
-        .collect();
+    let points: Vec<(f64, f64)> =
+        labels.iter().filter(|l| l.positives > 0).map(|l| (((l.train_positives + 1) as f64).log10(), l.f1)).collect();
     let top = points.iter().map(|p| p.0).fold(1.0, f64::max);
     framed("F1 by training positives", "log10(training positives + 1)", (0.0, top * 1.05), (-0.02, 1.02), |chart| {
         let style = BLUE.mix(0.5).filled();
