@@ -112,7 +112,11 @@ impl Adapter {
 /// All adapters wgpu finds through the first API that has any.
 pub fn adapters() -> Vec<Adapter> {
     use burn::backend::wgpu::graphics::AutoGraphicsApi;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    // Without OpenGL: no backend here runs on it, and looking for it talks to displays.
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
     for api in AutoGraphicsApi::chain() {
         let found = futures_lite::future::block_on(instance.enumerate_adapters(api.into()));
         if !found.is_empty() {

@@ -33,6 +33,7 @@ impl Error {
         let cause = match error.kind() {
             std::io::ErrorKind::StorageFull => "no space left on the device".to_owned(),
             std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+            std::io::ErrorKind::FileTooLarge => "the file grew beyond the limit of the system".to_owned(),
             _ => error.to_string(),
         };
         Self::Job(format!("{}: {cause}", path.display()))

@@ -171,7 +171,7 @@ impl RunFolder {
             "environment.json",
             &serde_json::json!({
                 "version": env!("CARGO_PKG_VERSION"),
-                "git_commit": option_env!("LONGTAIL_COMMIT"),
+                "git_commit": env!("LONGTAIL_COMMIT"),
                 "backend": chosen.backend.to_string(),
                 "adapter": chosen.adapter,
                 "seed": seed,

@@ -51,7 +51,7 @@ impl<R: BufRead> ZstdFrames<R> {
 impl<R: BufRead> Read for ZstdFrames<R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
         while let Some(decoder) = &mut self.decoder {
-            let n = decoder.read(out)?;
+            let n = decoder.read(out).map_err(damaged)?;
             if n > 0 || out.is_empty() {
                 return Ok(n);
             }
@@ -62,9 +62,14 @@ impl<R: BufRead> Read for ZstdFrames<R> {
             if rest.fill_buf()?.is_empty() {
                 break;
             }
-            let next = ruzstd::decoding::StreamingDecoder::new(rest).map_err(std::io::Error::other)?;
+            let next = ruzstd::decoding::StreamingDecoder::new(rest).map_err(damaged)?;
             self.decoder = Some(next);
         }
         Ok(0)
     }
+}
+
+/// The decoder's errors come as any kind; what they mean is a damaged file.
+fn damaged(error: impl std::fmt::Display) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string())
 }

@@ -23,10 +23,11 @@ pub enum Source<'a> {
     File(&'a Path),
 }
 
-/// Text of a config and its name, to find places in.
+/// Text of a config and its name, with what `--set` adds, to find places in.
 struct Text {
     name: String,
     text: String,
+    settings: Vec<String>,
 }
 
 /// Reads a config and applies the `key=value` settings.
@@ -35,13 +36,15 @@ struct Text {
 /// When it cannot be read, has unknown keys or values outside their ranges.
 pub fn load(source: Source, settings: &[String]) -> Result<Config> {
     let text = match source {
-        Source::Default => Text { name: "configs/default.toml".into(), text: DEFAULT.into() },
+        Source::Default => {
+            Text { name: "configs/default.toml".into(), text: DEFAULT.into(), settings: settings.to_vec() }
+        }
         Source::File(path) => {
             let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
                 std::io::ErrorKind::NotFound => Error::Request(format!("{}: no such config file", path.display())),
                 _ => Error::Request(format!("{}: {e}", path.display())),
             })?;
-            Text { name: path.display().to_string(), text }
+            Text { name: path.display().to_string(), text, settings: settings.to_vec() }
         }
     };
     let mut table: Table = toml::from_str(&text.text).map_err(|e| syntax_error(&text, &e))?;
@@ -177,7 +180,8 @@ fn section<T: DeserializeOwned>(text: &Text, name: &str, value: Value) -> Result
         if message.starts_with("unknown variant") && !words.is_empty() {
             let place = place(text, name, &["kind", "method"]);
             let message = format!("{place}: `{}` is no choice in [{name}]", words[0]);
-            return Error::Request(with_known(message, &words[0], &words[1..]));
+            let known: Vec<String> = words[1..].iter().filter(|w| *w != "kind" && *w != "method").cloned().collect();
+            return Error::Request(with_known(message, &words[0], &known));
         }
         let place = place(text, name, &[]);
         Error::Request(format!("{place}: [{name}] {}", message.replace('\n', " ").trim()))
@@ -208,8 +212,17 @@ pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> 
         .map(|e| e.1)
 }
 
-/// `file:line` of the first of `keys` inside `section`, or of the section, or the file alone.
+/// `file:line` of the first of `keys` inside `section`, or of the section, or the file alone; `--set` where that is
+/// what gave the key.
 fn place(text: &Text, section: &str, keys: &[&str]) -> String {
+    let given = text.settings.iter().find(|s| {
+        let mut path = s.split('=').next().unwrap_or_default().trim().split('.');
+        let inside = section.is_empty() || path.next() == Some(section);
+        inside && (keys.is_empty() || path.any(|p| keys.contains(&p)))
+    });
+    if let Some(setting) = given {
+        return format!("--set {setting}");
+    }
     let Ok(document) = toml_edit::Document::parse(text.text.as_str()) else { return text.name.clone() };
     let root = document.as_item();
     let owner = if section.is_empty() { Some(root) } else { root.get(section) };
