@@ -69,7 +69,7 @@ fn evaluate_finds_what_training_reported() {
 #[test]
 fn predictions_agree_in_every_format_and_from_every_input() {
     let w = Workspace::default();
-    w.ok(&["data", "generate", "all.txt", "--instances", "300", "--features", "60", "--label-count", "6"]);
+    w.ok(&["data", "generate", "all.txt", "--instances", "300", "--features", "60", "--labels", "6"]);
     w.ok(&["data", "split", "all.txt", "parts", "--share", "0.25"]);
     let config = "[data]\ntrain = \"parts/train.txt\"\ntest = \"parts/test.txt\"\n[model]\nkind = \"mlp\"\nhidden = [16]\n\
                   [train]\nepochs = 15\n[report]\npredictions = true\n";
@@ -126,6 +126,10 @@ fn a_labelled_csv_is_predicted_as_it_is() {
         })
         .collect();
     assert_eq!(labels, ["", "a", "b", "a;b"]);
+    w.file("new.csv", "x,y,tags\n0,1,c\n");
+    let ran = w.run(&["evaluate", "run", "--data", "new.csv", "--backend", "flex"]);
+    let expected = "error: new.csv: 1 labels are unknown to the model, the first is `c`";
+    assert_eq!((ran.code, ran.error().as_str()), (2, expected));
 }
 
 #[test]
@@ -139,7 +143,7 @@ fn data_commands_describe_convert_and_split() {
         "200",
         "--features",
         "50",
-        "--label-count",
+        "--labels",
         "7",
         "--negatives",
         "0.5",

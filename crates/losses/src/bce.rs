@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid};
 use serde::{Deserialize, Serialize};
 
+use crate::logits::towards_truth;
 use crate::{Loss, LossError, LossValues, TrainingCounts};
 
 /// Binary cross-entropy of each label, `softplus(z) - y z`, as `-log σ((2y - 1) z)`.
@@ -11,8 +12,16 @@ use crate::{Loss, LossError, LossValues, TrainingCounts};
 ///
 /// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
 pub fn bce(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
-    let sign = targets.mul_scalar(2.0).sub_scalar(1.0);
-    log_sigmoid(logits * sign).neg()
+    log_sigmoid(towards_truth(logits, targets)).neg()
+}
+
+/// Binary cross-entropy with targets anywhere in [0, 1], `-y log σ(z) - (1-y) log σ(-z)`.
+///
+/// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
+pub fn soft_bce(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
+    let absent = targets.clone().neg().add_scalar(1.0);
+    let negative = log_sigmoid(logits.clone().neg()) * absent;
+    (log_sigmoid(logits) * targets + negative).neg()
 }
 
 /// How much positives weigh.
@@ -32,6 +41,9 @@ pub struct BceConfig {
     /// Factor on the loss of positives: one for all labels or one a label; absent: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pos_weight: Option<PosWeight>,
+    /// Targets may lie anywhere in [0, 1].
+    #[serde(default)]
+    pub soft_targets: bool,
 }
 
 impl BceConfig {
@@ -42,7 +54,7 @@ impl BceConfig {
     pub fn init(&self, counts: &TrainingCounts, device: &Device) -> Result<Bce, LossError> {
         let labels = counts.labels.len();
         let weights = match &self.pos_weight {
-            None => return Ok(Bce { pos_weight: None }),
+            None => return Ok(Bce { pos_weight: None, soft_targets: self.soft_targets }),
             Some(PosWeight::All(w)) => vec![*w; labels],
             Some(PosWeight::Each(w)) => w.clone(),
         };
@@ -54,7 +66,8 @@ impl BceConfig {
             return Err(LossError::range("pos_weight", w, "above 0"));
         }
         let extra: Vec<f32> = weights.iter().map(|w| (w - 1.0) as f32).collect();
-        Ok(Bce { pos_weight: Some(Tensor::<1>::from_floats(extra.as_slice(), device).unsqueeze()) })
+        let pos_weight = Some(Tensor::<1>::from_floats(extra.as_slice(), device).unsqueeze());
+        Ok(Bce { pos_weight, soft_targets: self.soft_targets })
     }
 }
 
@@ -63,11 +76,12 @@ impl BceConfig {
 pub struct Bce {
     /// Weight of positives less one, `[1, labels]`.
     pos_weight: Option<Tensor<2>>,
+    soft_targets: bool,
 }
 
 impl Loss for Bce {
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
-        let values = bce(logits, targets.clone());
+        let values = if self.soft_targets { soft_bce(logits, targets.clone()) } else { bce(logits, targets.clone()) };
         LossValues::of_labels(match &self.pos_weight {
             Some(extra) => values * (targets * extra.clone()).add_scalar(1.0),
             None => values,

@@ -37,6 +37,8 @@ pub enum LossError {
         label: usize,
         /// What was found.
         value: f32,
+        /// Soft targets were allowed.
+        soft: bool,
     },
 }
 
@@ -44,4 +46,32 @@ impl LossError {
     pub(crate) fn range(key: &str, value: impl ToString, range: &'static str) -> Self {
         Self::OutOfRange { key: key.into(), value: value.to_string(), range }
     }
+
+    pub(crate) fn at_least_0(key: &str, value: f64) -> Result<(), Self> {
+        ensure(key, value, value >= 0.0, "at least 0")
+    }
+
+    pub(crate) fn above_0(key: &str, value: f64) -> Result<(), Self> {
+        ensure(key, value, value > 0.0, "above 0")
+    }
+
+    pub(crate) fn between_0_and_1(key: &str, value: f64) -> Result<(), Self> {
+        ensure(key, value, (0.0..=1.0).contains(&value), "between 0 and 1")
+    }
+
+    pub(crate) fn from_0_below_1(key: &str, value: f64) -> Result<(), Self> {
+        ensure(key, value, (0.0..1.0).contains(&value), "at least 0 and below 1")
+    }
+
+    /// The same error about a key of the loss inside `outer`.
+    pub(crate) fn inside(self, outer: &str) -> Self {
+        match self {
+            Self::OutOfRange { key, value, range } => Self::OutOfRange { key: format!("{outer}.{key}"), value, range },
+            other => other,
+        }
+    }
+}
+
+fn ensure(key: &str, value: f64, holds: bool, range: &'static str) -> Result<(), LossError> {
+    if holds && value.is_finite() { Ok(()) } else { Err(LossError::range(key, value, range)) }
 }

@@ -5,15 +5,33 @@
 //! [`LossValues`]. Everything is computed in logit space. [`LossConfig`] names the losses; `init` makes one.
 #![forbid(unsafe_code)]
 
+mod any_class;
+mod asymmetric;
 mod bce;
+mod check;
+mod class_balanced;
 mod config;
+mod distribution_balanced;
 mod error;
+mod focal;
+mod logits;
+pub mod margin;
+mod two_way;
 mod values;
+mod zlpr;
 
-pub use bce::{Bce, BceConfig, PosWeight, bce};
-pub use config::{LossConfig, TrainingCounts};
+pub use any_class::{AnyClass, AnyClassConfig, InstanceBalance, InstanceWeight, presence_logits};
+pub use asymmetric::{Asymmetric, AsymmetricConfig, asymmetric};
+pub use bce::{Bce, BceConfig, PosWeight, bce, soft_bce};
+pub use check::check;
+pub use class_balanced::{ClassBalanced, ClassBalancedConfig, effective_number_weights};
+pub use config::{Base, LossConfig, TrainingCounts};
+pub use distribution_balanced::{DistributionBalanced, DistributionBalancedConfig};
 pub use error::LossError;
+pub use focal::{Focal, FocalConfig, focal};
+pub use two_way::{TwoWay, TwoWayConfig, one_way};
 pub use values::{LossValues, Reduction};
+pub use zlpr::{Zlpr, ZlprConfig, zlpr};
 
 use burn::tensor::Tensor;
 
@@ -21,6 +39,6 @@ use burn::tensor::Tensor;
 pub trait Loss: Send {
     /// The unreduced values of a batch.
     ///
-    /// Shapes: `logits`, `targets` `[batch, labels]`; targets are 0 or 1. The trainer has checked both.
+    /// Shapes: `logits`, `targets` `[batch, labels]`; targets are 0 or 1 ([`check`] says whether they are).
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues;
 }

@@ -251,7 +251,7 @@ pub struct GenerateArgs {
     pub features: usize,
     /// Number of labels
     #[arg(long, default_value_t = 200)]
-    pub label_count: usize,
+    pub labels: usize,
     /// Share of instances without any label
     #[arg(long, default_value_t = 0.4)]
     pub negatives: f64,

@@ -152,6 +152,12 @@ fn files(data: &DataConfig) -> impl Iterator<Item = PathBuf> + use<> {
 /// As reading does.
 pub fn read_like(path: &Path, config: &DataConfig, schema: &Schema, preprocess: &Preprocess) -> Result<Dataset> {
     let mut set = read(path, &config.read_options(), Some(schema))?;
+    if set.schema.labels > schema.labels {
+        let new = set.schema.label_name(schema.labels);
+        let count = set.schema.labels - schema.labels;
+        let message = format!("{count} labels are unknown to the model, the first is `{new}`");
+        return Err(Error::Request(format!("{}: {message}", path.display())));
+    }
     set.widen_labels(schema);
     set.features = preprocess.apply(set.features);
     Ok(set)

@@ -104,12 +104,14 @@ impl Reader {
             self.schema.features = features.len();
             self.schema.feature_names = Some(Arc::new(features));
         }
-        if let (true, false, Some(known)) = (by_columns, self.unlabelled, known) {
-            if known.labels != self.labels.len() {
-                let message =
-                    format!("{} label columns here, {} labels in the training data", self.labels.len(), known.labels);
-                return Err(self.head_error(message));
-            }
+        if by_columns
+            && !self.unlabelled
+            && let Some(known) = known
+            && known.labels != self.labels.len()
+        {
+            let message =
+                format!("{} label columns here, {} labels in the training data", self.labels.len(), known.labels);
+            return Err(self.head_error(message));
         }
         Ok(())
     }

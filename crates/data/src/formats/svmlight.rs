@@ -38,11 +38,12 @@ impl Reader {
         let mut buffer = Vec::new();
         let pending = lines.next(&mut buffer)?;
         let header = if pending { parse_header(&lines, &buffer)? } else { None };
-        if let (Some(h), Some(k), false) = (&header, known, options.unlabelled) {
-            if k.label_names.is_none() && h.labels != k.labels {
-                let message = format!("the header says {} labels, the training data has {}", h.labels, k.labels);
-                return Err(lines.error(0, message));
-            }
+        if let (Some(h), Some(k), false) = (&header, known, options.unlabelled)
+            && k.label_names.is_none()
+            && h.labels != k.labels
+        {
+            let message = format!("the header says {} labels, the training data has {}", h.labels, k.labels);
+            return Err(lines.error(0, message));
         }
         let known_base = known.and_then(|k| k.one_based).or_else(|| known.map(|_| header.is_none()));
         Ok(Self {

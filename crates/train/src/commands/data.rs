@@ -123,7 +123,7 @@ fn generate(args: &GenerateArgs) -> Result<()> {
     let recipe = Recipe {
         instances: args.instances,
         features: args.features,
-        labels: args.label_count,
+        labels: args.labels,
         negatives: args.negatives,
         cardinality: args.cardinality,
         active: args.active,

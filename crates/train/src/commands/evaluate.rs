@@ -34,10 +34,6 @@ pub fn run(args: &EvaluateArgs) -> Result<()> {
             (name.to_owned(), set.ok_or_else(missing)?)
         }
     };
-    if set.labels.columns() != description.labels {
-        let (found, expected) = (set.labels.columns(), description.labels);
-        return Err(Error::Request(format!("{name}: {found} labels, the model has {expected}")));
-    }
     let model = stored_model::load(folder.path(), &description, &chosen.device)?.valid();
     let mut judge = Judge::new(&config.thresholds, &config.report, &description.counts);
     judge.thresholds.clone_from(&description.thresholds);

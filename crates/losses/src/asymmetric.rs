@@ -1,0 +1,85 @@
+//! Asymmetric loss: negatives are focused harder than positives, and the easiest of them are left out.
+
+use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::relu, activation::sigmoid};
+use serde::{Deserialize, Serialize};
+
+use crate::{Loss, LossError, LossValues};
+
+/// Settings of [`Asymmetric`] and of [`asymmetric`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AsymmetricConfig {
+    /// γ+, at least 0: focusing of positives (the paper also uses 0).
+    pub gamma_pos: f64,
+    /// γ-, at least 0: focusing of negatives.
+    pub gamma_neg: f64,
+    /// Probability margin in [0, 1): negatives below it cost nothing.
+    pub clip: f64,
+    /// No gradient through the focusing factor, as in the authors' code.
+    pub detach_focusing: bool,
+}
+
+impl Default for AsymmetricConfig {
+    fn default() -> Self {
+        Self { gamma_pos: 1.0, gamma_neg: 4.0, clip: 0.05, detach_focusing: true }
+    }
+}
+
+/// `-(1-p_t)^{γ+ y + γ- (1-y)} · [y log p + (1-y) log p_m]` with `p_m = min(1, 1 - p + clip)` and
+/// `p_t = p y + p_m (1-y)`.
+///
+/// Positives are computed as `-σ(-z)^{γ+} log σ(z)`. Targets must be 0 or 1. Finite, with finite gradients, for every
+/// finite logit.
+///
+/// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
+/// Source: Ridnik et al. 2021, arXiv 2009.14119, eq. 7.
+pub fn asymmetric(logits: Tensor<2>, targets: Tensor<2>, config: &AsymmetricConfig) -> Tensor<2> {
+    let positive = targets.equal_elem(1.0);
+    let towards = |z: &Tensor<2>| log_sigmoid(z.clone().neg());
+    let away = if config.clip == 0.0 {
+        towards(&logits).neg()
+    } else {
+        sigmoid(logits.clone().neg()).add_scalar(config.clip).clamp_max(1.0).log().neg()
+    };
+    let values = away.mask_where(positive.clone(), log_sigmoid(logits.clone()).neg());
+    if config.gamma_pos == 0.0 && config.gamma_neg == 0.0 {
+        return values;
+    }
+    let z = if config.detach_focusing { logits.detach() } else { logits };
+    // 1 - p_t of negatives; where it is 0 their loss is 0 too, and the floor keeps the power's gradient finite.
+    let excess = if config.clip == 0.0 {
+        log_sigmoid(z.clone()).mul_scalar(config.gamma_neg).exp()
+    } else {
+        relu(sigmoid(z.clone()).sub_scalar(config.clip)).clamp_min(1e-9).powf_scalar(config.gamma_neg)
+    };
+    let factor = match config.gamma_pos == 0.0 {
+        true => excess.mask_fill(positive, 1.0),
+        false => excess.mask_where(positive, towards(&z).mul_scalar(config.gamma_pos).exp()),
+    };
+    values * factor
+}
+
+impl AsymmetricConfig {
+    /// Makes the loss.
+    ///
+    /// # Errors
+    /// For γ below 0 or `clip` outside [0, 1).
+    pub fn init(&self, _device: &Device) -> Result<Asymmetric, LossError> {
+        LossError::at_least_0("gamma_pos", self.gamma_pos)?;
+        LossError::at_least_0("gamma_neg", self.gamma_neg)?;
+        LossError::from_0_below_1("clip", self.clip)?;
+        Ok(Asymmetric { config: self.clone() })
+    }
+}
+
+/// Asymmetric loss.
+#[derive(Debug, Clone)]
+pub struct Asymmetric {
+    config: AsymmetricConfig,
+}
+
+impl Loss for Asymmetric {
+    fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
+        LossValues::of_labels(asymmetric(logits, targets, &self.config))
+    }
+}

@@ -1,0 +1,97 @@
+//! Distribution-balanced loss: weights that undo the co-occurrence of labels, and a margin for rare labels' negatives.
+
+use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid};
+use serde::{Deserialize, Serialize};
+
+use crate::logits::towards_truth;
+use crate::{Loss, LossError, LossValues, TrainingCounts};
+
+/// Settings of [`DistributionBalanced`]; the names of α, β, μ, λ and κ are the paper's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistributionBalancedConfig {
+    /// α: the smallest weight, at least 0.
+    pub alpha: f64,
+    /// β: steepness of the smoothing, above 0.
+    pub beta: f64,
+    /// μ: its centre.
+    pub mu: f64,
+    /// λ: how steeply negatives count, above 0.
+    pub lambda: f64,
+    /// κ: size of the class-specific bias, at least 0.
+    pub kappa: f64,
+    /// γ of the focal factor; 0: none.
+    pub gamma: f64,
+}
+
+impl Default for DistributionBalancedConfig {
+    fn default() -> Self {
+        Self { alpha: 0.1, beta: 10.0, mu: 0.2, lambda: 2.0, kappa: 0.05, gamma: 0.0 }
+    }
+}
+
+impl DistributionBalancedConfig {
+    /// Makes the loss. A label never seen counts as seen once.
+    ///
+    /// # Errors
+    /// For settings out of range.
+    pub fn init(&self, counts: &TrainingCounts, device: &Device) -> Result<DistributionBalanced, LossError> {
+        LossError::at_least_0("alpha", self.alpha)?;
+        LossError::above_0("beta", self.beta)?;
+        LossError::above_0("lambda", self.lambda)?;
+        LossError::at_least_0("kappa", self.kappa)?;
+        LossError::at_least_0("gamma", self.gamma)?;
+        if !self.mu.is_finite() {
+            return Err(LossError::range("mu", self.mu, "a finite number"));
+        }
+        let total = counts.instances as f64;
+        let inverse: Vec<f32> = counts.labels.iter().map(|&n| 1.0 / n.max(1) as f32).collect();
+        // A label of every instance has no finite bias: half an instance without it keeps it finite.
+        let bias = |&n: &usize| {
+            let n = (n.max(1) as f64).min(total - 0.5).max(0.5);
+            (self.kappa * (total / n - 1.0).ln()) as f32
+        };
+        let bias: Vec<f32> = counts.labels.iter().map(bias).collect();
+        let row = |v: &[f32]| Tensor::<1>::from_floats(v, device).unsqueeze();
+        Ok(DistributionBalanced { config: self.clone(), inverse: row(&inverse), bias: row(&bias) })
+    }
+}
+
+/// `r̂_il [y log(1 + e^{-(z-ν_l)}) + (1-y)/λ · log(1 + e^{λ(z-ν_l)})]`.
+///
+/// `r_il = (1/n_l) / Σ_{j∈Y_i} (1/n_j)`, `r̂ = α + σ(β (r - μ))`, `ν_l = κ log(N/n_l - 1)`. In a negative instance r has
+/// no finite value and r̂ takes its limit, α + 1. With γ > 0 each term is focused by `(1-p_t)^γ` of its own logit.
+///
+/// Source: Wu et al. 2020, arXiv 2007.09654, eq. 3–8.
+#[derive(Debug, Clone)]
+pub struct DistributionBalanced {
+    config: DistributionBalancedConfig,
+    /// `1/n_l`, `[1, labels]`.
+    inverse: Tensor<2>,
+    /// `ν_l`, `[1, labels]`.
+    bias: Tensor<2>,
+}
+
+impl DistributionBalanced {
+    /// `r̂`, `[batch, labels]`.
+    fn weights(&self, targets: &Tensor<2>) -> Tensor<2> {
+        let c = &self.config;
+        let repeats = (targets.clone() * self.inverse.clone()).sum_dim(1);
+        // Without labels the sum is 0 and the ratio huge: its smoothed value is the limit.
+        let ratio = self.inverse.clone() / repeats.clamp_min(1e-20);
+        sigmoid(ratio.clamp_max(1e6).sub_scalar(c.mu).mul_scalar(c.beta)).add_scalar(c.alpha)
+    }
+}
+
+impl Loss for DistributionBalanced {
+    fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
+        let c = &self.config;
+        // 1 for positives, λ for negatives: scales the logit and divides the loss.
+        let steepness = targets.clone().mul_scalar(1.0 - c.lambda).add_scalar(c.lambda);
+        let shifted = (logits - self.bias.clone()) * steepness.clone();
+        let u = towards_truth(shifted, targets.clone());
+        let values = log_sigmoid(u.clone()).neg();
+        let values = if c.gamma == 0.0 { values } else { values * log_sigmoid(u.neg()).mul_scalar(c.gamma).exp() };
+        LossValues::of_labels(values * (self.weights(&targets) / steepness))
+    }
+}

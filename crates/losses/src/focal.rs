@@ -1,0 +1,67 @@
+//! Focal loss: easy decisions weigh less.
+
+use burn::tensor::{Device, Tensor, activation::log_sigmoid};
+use serde::{Deserialize, Serialize};
+
+use crate::logits::towards_truth;
+use crate::{Loss, LossError, LossValues};
+
+/// `(1 - p_t)^γ · bce`, with `p_t` the probability of the truth: `-σ(-u)^γ log σ(u)`, `u = (2y - 1) z`.
+///
+/// With `alpha`, positives weigh `alpha` and negatives `1 - alpha`. Targets must be 0 or 1. Finite, with finite
+/// gradients, for every finite logit.
+///
+/// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
+/// Source: Lin et al. 2017, arXiv 1708.02002, §3.
+pub fn focal(logits: Tensor<2>, targets: Tensor<2>, gamma: f64, alpha: Option<f64>) -> Tensor<2> {
+    let u = towards_truth(logits, targets.clone());
+    let values = log_sigmoid(u.clone()).neg();
+    let values = if gamma == 0.0 { values } else { values * log_sigmoid(u.neg()).mul_scalar(gamma).exp() };
+    match alpha {
+        Some(a) => values * targets.mul_scalar(2.0 * a - 1.0).add_scalar(1.0 - a),
+        None => values,
+    }
+}
+
+/// Settings of [`Focal`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FocalConfig {
+    /// γ, at least 0; 0 is binary cross-entropy.
+    pub gamma: f64,
+    /// Weight of positives, in [0, 1]; negatives weigh the rest to 1. Absent: both weigh 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+}
+
+impl Default for FocalConfig {
+    fn default() -> Self {
+        Self { gamma: 2.0, alpha: None }
+    }
+}
+
+impl FocalConfig {
+    /// Makes the loss.
+    ///
+    /// # Errors
+    /// For γ below 0 or `alpha` outside [0, 1].
+    pub fn init(&self, _device: &Device) -> Result<Focal, LossError> {
+        LossError::at_least_0("gamma", self.gamma)?;
+        if let Some(alpha) = self.alpha {
+            LossError::between_0_and_1("alpha", alpha)?;
+        }
+        Ok(Focal { config: self.clone() })
+    }
+}
+
+/// Focal loss.
+#[derive(Debug, Clone)]
+pub struct Focal {
+    config: FocalConfig,
+}
+
+impl Loss for Focal {
+    fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
+        LossValues::of_labels(focal(logits, targets, self.config.gamma, self.config.alpha))
+    }
+}
