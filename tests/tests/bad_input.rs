@@ -69,7 +69,7 @@ fn bad_settings_are_named_with_line_key_and_nearest_name() {
     let cases = [
         (
             "[loss]\nkind = \"bce\"\npos_wait = 2\n",
-            "error: c.toml:3: loss.pos_wait is no setting of bce\n  known: pos_weight      did you mean `pos_weight`?",
+            "error: c.toml:3: loss.pos_wait is no setting of bce\n  known: pos_weight, soft_targets      did you mean `pos_weight`?",
         ),
         (
             "seeed = 1\n",

@@ -27,9 +27,7 @@ pub enum LossError {
         targets: [usize; 2],
     },
     /// A target that is neither 0 nor 1.
-    #[error(
-        "target {value} of instance {instance}, label {label} is not 0 or 1; soft targets are an option of bce alone (loss.soft_targets)"
-    )]
+    #[error("target {value} of instance {instance}, label {label} is {}", expected(*soft))]
     Target {
         /// Row in the batch.
         instance: usize,
@@ -69,6 +67,13 @@ impl LossError {
             Self::OutOfRange { key, value, range } => Self::OutOfRange { key: format!("{outer}.{key}"), value, range },
             other => other,
         }
+    }
+}
+
+fn expected(soft: bool) -> &'static str {
+    match soft {
+        true => "outside [0, 1]",
+        false => "not 0 or 1; soft targets are an option of bce alone (loss.soft_targets)",
     }
 }
 
