@@ -16,16 +16,12 @@ use crate::{Loss, LossConfig, LossError, LossValues, TrainingCounts, bce, focal}
 /// Shapes: `logits`, `targets` `[batch, labels]` → `[batch]`.
 /// Source: arXiv 2506.05721, §3.
 pub fn presence_logits(logits: Tensor<2>, targets: Tensor<2>, lambda: f64) -> Tensor<1> {
-    let [_, labels] = logits.dims();
     let count = targets.clone().sum_dim(1);
     // Weight of absent labels: λ in positive instances, 1 in negative ones.
     let absent = has_label(&count).mul_scalar(lambda - 1.0).add_scalar(1.0);
-    let extra = absent.clone().neg().add_scalar(1.0);
-    // Σ w z = Σ y z · (1 - absent) + absent · Σ z.
-    let all = logits.clone().sum_dim(1);
-    let present = (logits * targets).sum_dim(1);
-    let total = count * extra.clone() + absent.clone().mul_scalar(labels as f64);
-    ((present * extra + all * absent) / total).squeeze_dim::<1>(1)
+    let weights = targets * absent.clone().neg().add_scalar(1.0) + absent;
+    let total = weights.clone().sum_dim(1);
+    ((logits * weights).sum_dim(1) / total).squeeze_dim::<1>(1)
 }
 
 /// 1 for an instance with a label, 0 for a negative one, `[batch, 1]`.

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, activation::log_sigmoid};
 
 /// Stands for minus infinity where an entry must not count: `exp` of it is 0 in 32 bits, and no NaN comes of it.
-const NEVER: f64 = -1e30;
+pub(crate) const NEVER: f64 = -1e30;
 
 /// The logit towards the truth, `(2y - 1) z`: large where the label is decided rightly.
 pub(crate) fn towards_truth(logits: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
@@ -18,11 +18,21 @@ pub(crate) fn log_one_plus_sum_exp(values: Tensor<2>, mask: Tensor<2>, dim: usiz
     sum.log() + top
 }
 
-/// `log Σ_j e^{v_j}` over the entries of dimension `dim` whose mask is 1; far below every number without any.
-pub(crate) fn log_sum_exp(values: Tensor<2>, mask: Tensor<2>, dim: usize) -> Tensor<2> {
-    let values = masked(values, mask);
-    let top = values.clone().max_dim(dim).detach();
-    (values - top.clone()).exp().sum_dim(dim).log() + top
+/// `values` with a gradient by the logits that is known already: `values + gradient · (z - z)`, the difference held
+/// apart by autodiff. `values` and `gradient` are constants; their shapes are the logits' own.
+pub(crate) fn with_gradient(values: Tensor<2>, logits: Tensor<2>, gradient: Tensor<2>) -> Tensor<2> {
+    values + zero_with_gradient(logits, gradient)
+}
+
+/// Zeros whose gradient by the logits is `gradient`.
+pub(crate) fn zero_with_gradient(logits: Tensor<2>, gradient: Tensor<2>) -> Tensor<2> {
+    let constant = logits.clone().detach();
+    (logits - constant) * gradient
+}
+
+/// Without a graph: what is computed from it is a constant.
+pub(crate) fn constant(tensor: Tensor<2>) -> Tensor<2> {
+    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
 }
 
 /// `log(1 + e^v)`.

@@ -1,9 +1,9 @@
 //! Two-way loss: present against absent labels of each instance, and positive against negative instances of each label.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::{log_sum_exp, softplus};
+use crate::logits::{NEVER, constant, softplus, zero_with_gradient};
 use crate::{Loss, LossError, LossValues};
 
 /// Settings of [`TwoWay`].
@@ -25,18 +25,39 @@ impl Default for TwoWayConfig {
 /// `softplus(T_n log Σ_{q negative} e^{z_q/T_n} + T_p log Σ_{p positive} e^{-z_p/T_p})` along one dimension.
 ///
 /// `dim` 1: over the labels of each instance, → `[batch, 1]`; `dim` 0: over the instances of each label,
-/// → `[1, labels]`. Where there is no positive, or no negative, the value is 0.
+/// → `[1, labels]`. Where there is no positive, or no negative, the value is 0. The gradient is written out: σ of the
+/// softplus's argument times the softmax over the negatives, or minus that over the positives.
 ///
 /// Shapes: `logits`, `targets` `[batch, labels]`.
 /// Source: Kobayashi, "Two-way multi-label loss", CVPR 2023, eq. 8 and 9.
 pub fn one_way(logits: Tensor<2>, targets: Tensor<2>, config: &TwoWayConfig, dim: usize) -> Tensor<2> {
-    let absent = targets.clone().neg().add_scalar(1.0);
-    let both = targets.clone().max_dim(dim) * absent.clone().max_dim(dim);
     let (tp, tn) = (config.temperature_pos, config.temperature_neg);
-    let positive = log_sum_exp(logits.clone().neg().div_scalar(tp), targets, dim).mul_scalar(tp);
-    let negative = log_sum_exp(logits.div_scalar(tn), absent, dim).mul_scalar(tn);
-    let sum = (positive + negative).mask_fill(both.clone().equal_elem(0.0), 0.0);
-    softplus(sum) * both
+    let positive = targets.clone().equal_elem(1.0);
+    let count = targets.clone().sum_dim(dim);
+    let length = targets.dims()[dim] as f64;
+    let both = count.clone().greater_elem(0.5).float() * count.lower_elem(length - 0.5).float();
+
+    // -z/T_p of positives and z/T_n of negatives, each less the largest of its kind in the line.
+    let z = constant(logits.clone());
+    let scaled = z.clone().div_scalar(tn).mask_where(positive.clone(), z.div_scalar(-tp));
+    let top_pos = scaled.clone().mask_fill(positive.clone().bool_not(), NEVER).max_dim(dim);
+    let top_neg = scaled.clone().mask_fill(positive.clone(), NEVER).max_dim(dim);
+    let shape = scaled.dims();
+    let shift = top_neg.clone().expand(shape).mask_where(positive.clone(), top_pos.clone().expand(shape));
+    let weights = (scaled - shift).exp();
+    let sum_pos = (weights.clone() * targets).sum_dim(dim);
+    let sum_neg = weights.clone().sum_dim(dim) - sum_pos.clone();
+    // Lines of one kind only are silent: their sums are made harmless first.
+    let sum_pos = sum_pos.clamp_min(1e-30);
+    let sum_neg = sum_neg.clamp_min(1e-30);
+    let argument = (sum_pos.clone().log() + top_pos).mul_scalar(tp) + (sum_neg.clone().log() + top_neg).mul_scalar(tn);
+    let argument = argument.mask_fill(both.clone().equal_elem(0.0), 0.0);
+    let value = softplus(argument.clone()) * both.clone();
+    let slope = sigmoid(argument) * both;
+    let by_neg = slope.clone() / sum_neg;
+    let by_pos = (slope / sum_pos).neg();
+    let gradient = weights * by_neg.expand(shape).mask_where(positive, by_pos.expand(shape));
+    value + zero_with_gradient(logits, gradient).sum_dim(dim)
 }
 
 impl TwoWayConfig {
