@@ -17,11 +17,17 @@ use crate::{Loss, LossConfig, LossError, LossValues, TrainingCounts, bce, focal}
 /// Source: arXiv 2506.05721, §3.
 pub fn presence_logits(logits: Tensor<2>, targets: Tensor<2>, lambda: f64) -> Tensor<1> {
     let count = targets.clone().sum_dim(1);
+    weighted_mean(logits, targets, count, lambda).squeeze_dim::<1>(1)
+}
+
+/// [`presence_logits`] with the label count of each instance `[batch, 1]` at hand, → `[batch, 1]`.
+fn weighted_mean(logits: Tensor<2>, targets: Tensor<2>, count: Tensor<2>, lambda: f64) -> Tensor<2> {
+    let [_, labels] = logits.dims();
     // Weight of absent labels: λ in positive instances, 1 in negative ones.
     let absent = has_label(&count).mul_scalar(lambda - 1.0).add_scalar(1.0);
-    let weights = targets * absent.clone().neg().add_scalar(1.0) + absent;
-    let total = weights.clone().sum_dim(1);
-    ((logits * weights).sum_dim(1) / total).squeeze_dim::<1>(1)
+    let extra = absent.clone().neg().add_scalar(1.0);
+    let total = count * extra.clone() + absent.clone().mul_scalar(labels as f64);
+    (logits * (targets * extra + absent)).sum_dim(1) / total
 }
 
 /// 1 for an instance with a label, 0 for a negative one, `[batch, 1]`.
@@ -148,8 +154,7 @@ struct Balance {
 
 impl Balance {
     /// `Σ_j y_j w_j`, or its mean over the present labels; `w_neg` for a negative instance. `[batch]`.
-    fn weights(&self, targets: &Tensor<2>) -> Tensor<1> {
-        let count = targets.clone().sum_dim(1);
+    fn weights(&self, targets: &Tensor<2>, count: Tensor<2>) -> Tensor<1> {
         let sum = (targets.clone() * self.labels.clone()).sum_dim(1);
         let labelled = match self.instance_weight {
             InstanceWeight::Sum => sum,
@@ -163,16 +168,17 @@ impl Balance {
 impl Loss for AnyClass {
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
         let mut values = self.base.forward(logits.clone(), targets.clone());
+        let count = targets.clone().sum_dim(1);
         if self.alpha > 0.0 {
-            let z = presence_logits(logits, targets.clone(), self.lambda).unsqueeze_dim::<2>(1);
-            let y = has_label(&targets.clone().sum_dim(1));
+            let z = weighted_mean(logits, targets.clone(), count.clone(), self.lambda);
+            let y = has_label(&count);
             let presence = match self.presence_gamma {
                 None => bce(z, y),
                 Some(gamma) => focal(z, y, gamma, None),
             };
             values.instance.push(("presence", presence.squeeze_dim::<1>(1).mul_scalar(self.alpha)));
         }
-        values.weight = self.balance.as_ref().map(|b| b.weights(&targets));
+        values.weight = self.balance.as_ref().map(|b| b.weights(&targets, count));
         values
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::relu, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::{constant, with_gradient};
+use crate::logits::{constant, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
 /// Settings of [`Asymmetric`] and of [`asymmetric`].
@@ -60,17 +60,6 @@ fn detached(logits: Tensor<2>, targets: Tensor<2>, config: &AsymmetricConfig) ->
     let inside = excess.greater_elem(0.0).float();
     let slope = (q.clone() * q.clone().neg().add_scalar(1.0) / shifted * inside).mask_where(positive, q).neg();
     with_gradient(values * factor.clone(), logits, slope * factor * sign)
-}
-
-/// `x^γ`, by multiplication where γ is a small whole number.
-fn power(x: Tensor<2>, gamma: f64) -> Tensor<2> {
-    match gamma {
-        0.0 => x.ones_like(),
-        1.0 => x,
-        2.0 => x.clone() * x,
-        4.0 => power(power(x, 2.0), 2.0),
-        _ => x.powf_scalar(gamma),
-    }
 }
 
 /// By autodiff throughout: the reference for [`detached`], and the way for all other settings.

@@ -1,26 +1,29 @@
 //! Focal loss: easy decisions weigh less.
 
-use burn::tensor::{Device, Tensor, activation::log_sigmoid};
+use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::towards_truth;
+use crate::logits::{constant, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
-/// `(1 - p_t)^γ · bce`, with `p_t` the probability of the truth: `-σ(-u)^γ log σ(u)`, `u = (2y - 1) z`.
+/// `(1 - p_t)^γ · bce`, with `p_t` the probability of the truth: `-q^γ log σ(u)`, `q = σ(-u)`, `u = (2y - 1) z`.
 ///
 /// With `alpha`, positives weigh `alpha` and negatives `1 - alpha`. Targets must be 0 or 1. Finite, with finite
-/// gradients, for every finite logit.
+/// gradients, for every finite logit. The derivative by u is written out: `-q^γ (q - γ (1-q) log σ(u))`.
 ///
 /// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
 /// Source: Lin et al. 2017, arXiv 1708.02002, §3.
 pub fn focal(logits: Tensor<2>, targets: Tensor<2>, gamma: f64, alpha: Option<f64>) -> Tensor<2> {
-    let u = towards_truth(logits, targets.clone());
-    let values = log_sigmoid(u.clone()).neg();
-    let values = if gamma == 0.0 { values } else { values * log_sigmoid(u.neg()).mul_scalar(gamma).exp() };
-    match alpha {
-        Some(a) => values * targets.mul_scalar(2.0 * a - 1.0).add_scalar(1.0 - a),
-        None => values,
+    let sign = targets.clone().mul_scalar(2.0).sub_scalar(1.0);
+    let u = constant(logits.clone()) * sign.clone();
+    let q = sigmoid(u.clone().neg());
+    let plain = log_sigmoid(u).neg();
+    let mut factor = power(q.clone(), gamma);
+    if let Some(a) = alpha {
+        factor = factor * targets.mul_scalar(2.0 * a - 1.0).add_scalar(1.0 - a);
     }
+    let slope = q.clone().neg().add_scalar(1.0).mul_scalar(gamma) * plain.clone() + q;
+    with_gradient(plain * factor.clone(), logits, slope * factor * sign.neg())
 }
 
 /// Settings of [`Focal`].

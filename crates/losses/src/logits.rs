@@ -35,6 +35,17 @@ pub(crate) fn constant(tensor: Tensor<2>) -> Tensor<2> {
     if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
 }
 
+/// `x^γ`, by multiplication where γ is a small whole number.
+pub(crate) fn power(x: Tensor<2>, gamma: f64) -> Tensor<2> {
+    match gamma {
+        0.0 => x.ones_like(),
+        1.0 => x,
+        2.0 => x.clone() * x,
+        4.0 => power(power(x, 2.0), 2.0),
+        _ => x.powf_scalar(gamma),
+    }
+}
+
 /// `log(1 + e^v)`.
 pub(crate) fn softplus(values: Tensor<2>) -> Tensor<2> {
     log_sigmoid(values.neg()).neg()
