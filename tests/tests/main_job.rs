@@ -177,3 +177,39 @@ fn logs_are_json_where_asked_for_and_nothing_when_quiet() {
     assert!(lines.iter().any(|l| l["fields"]["epoch"] == 1));
     assert_eq!(w.ok(&[SMALL, short, &["--quiet", "--out", "b"]].concat()).err, "");
 }
+
+#[test]
+fn losses_compose_in_a_config_and_report_their_parts() {
+    let w = Workspace::default();
+    let data = "[data]\ntest = 0.2\n[data.generate]\ninstances = 400\nfeatures = 60\nlabels = 8\nactive = 10.0\n";
+    let loss = "[loss]\nkind = \"class_balanced\"\nreduction = \"sum\"\n\
+                base = { kind = \"any_class\", lambda = 0.1, base = { kind = \"focal\", gamma = 1.0 } }\n";
+    w.file("c.toml", &format!("{data}{loss}[train]\nepochs = 3\n"));
+    w.ok(&["--config", "c.toml", "--backend", "flex", "--out", "run"]);
+    let events = w.timeless_events("run");
+    let last = events.last().unwrap();
+    let part = |name: &str| last["loss_parts"][name].as_f64().unwrap();
+    let whole = last["loss"].as_f64().unwrap();
+    assert!((part("labels") + part("presence") - whole).abs() < 1e-5 * whole, "{last}");
+    assert!(std::fs::read_to_string(w.path("run/report.html")).unwrap().contains("part: presence"));
+    assert!(w.json("run/environment.json")["training_counts"]["labels"].as_array().unwrap().len() == 8);
+
+    w.file(
+        "bad.toml",
+        &format!("{data}[loss]\nkind = \"class_balanced\"\nbase = {{ kind = \"focal\", gama = 1.0 }}\n"),
+    );
+    let ran = w.run(&["--config", "bad.toml", "--backend", "flex", "--out", "bad"]);
+    let expected = "error: bad.toml:10: loss.gama is no setting of class_balanced\n  known: gamma, alpha      did you mean `gamma`?";
+    assert_eq!((ran.code, ran.error().as_str()), (2, expected));
+}
+
+#[test]
+fn every_loss_of_the_library_trains() {
+    let w = Workspace::default();
+    for kind in ["focal", "asymmetric", "class_balanced", "any_class", "zlpr", "two_way", "distribution_balanced"] {
+        let set = format!("loss.kind={kind}");
+        w.ok(&[SMALL, &["--set", &set, "--set", "train.epochs=4", "--out", kind]].concat());
+        let losses: Vec<f64> = w.timeless_events(kind).iter().map(|e| e["loss"].as_f64().unwrap()).collect();
+        assert!(losses[3] < losses[0], "{kind}: {losses:?}");
+    }
+}

@@ -50,6 +50,16 @@ fn enron_with_bce() {
     within_tolerance("enron", "bce");
 }
 
+#[test]
+fn emotions_with_any_class() {
+    within_tolerance("emotions", "any_class");
+}
+
+#[test]
+fn medical_with_any_class() {
+    within_tolerance("medical", "any_class");
+}
+
 /// Five epochs of emotions, or of made data where the real set is absent, on every backend: the same loss within 1 %.
 #[test]
 fn wgpu_backends_end_with_the_same_loss() {

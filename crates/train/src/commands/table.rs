@@ -42,7 +42,7 @@ pub fn say(text: &str) -> Result<()> {
 /// A table with right-aligned columns after the first.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(header);
     for row in rows {
         table.add_row(row);
