@@ -59,6 +59,7 @@ impl RowBatch {
 
 /// Features of a batch.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one value a batch, never stored in numbers")]
 pub enum Features {
     /// `[batch, features]` on the device.
     Dense(Tensor<2>),

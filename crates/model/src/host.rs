@@ -7,10 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 /// True where tensors live in this process's memory, so that a slice of them costs nothing (flex) or a copy (ndarray).
 pub fn is_host(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
-    match device.clone().without_autodiff().as_dispatch() {
-        DispatchDevice::Flex(_) | DispatchDevice::NdArray(_) => true,
-        _ => false,
-    }
+    matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_) | DispatchDevice::NdArray(_))
 }
 
 /// Read access to the values of a tensor, row by row.
@@ -25,10 +22,10 @@ impl HostView {
     /// The values of `tensor`, which may be tracked by autodiff.
     pub fn of<const D: usize>(tensor: &Tensor<D>) -> Self {
         let plain = plain(tensor.clone());
-        if let Ok(flex) = plain.clone().try_into_primitive::<Flex>() {
-            if flex.as_slice::<f32>().is_some() {
-                return Self::Shared(flex);
-            }
+        if let Ok(flex) = plain.clone().try_into_primitive::<Flex>()
+            && flex.as_slice::<f32>().is_some()
+        {
+            return Self::Shared(flex);
         }
         Self::Copied(plain.into_data())
     }

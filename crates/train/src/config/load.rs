@@ -265,7 +265,7 @@ fn check(config: &Config) -> std::result::Result<(), String> {
     if train.batch_size == 0 {
         return Err("train.batch_size = 0 is out of range: at least 1".into());
     }
-    if !(train.checkpoint_seconds >= 0.0) {
+    if train.checkpoint_seconds.is_nan() || train.checkpoint_seconds < 0.0 {
         return Err(format!("train.checkpoint_seconds = {} is out of range: at least 0", train.checkpoint_seconds));
     }
     for (key, metric) in [("train.monitor", &train.monitor), ("train.early_stopping.metric", &train.monitored().into())]
@@ -291,7 +291,7 @@ fn check(config: &Config) -> std::result::Result<(), String> {
     if config.data.train.is_some() && config.data.generate.is_some() {
         return Err("data.train and [data.generate] contradict each other: keep one".into());
     }
-    if config.report.at_k.iter().any(|&k| k == 0) {
+    if config.report.at_k.contains(&0) {
         return Err("report.at_k holds 0; every k is at least 1".into());
     }
     config.optimizer.check()?;

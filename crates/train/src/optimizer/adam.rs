@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Gradient;
+use super::{Gradient, in_range};
 
 /// First moments below this are taken as 0: they no longer move a weight, and denormal numbers are slow.
 const TINY: f32 = 1e-35;
@@ -66,16 +66,11 @@ impl Rates {
 
 impl AdamConfig {
     pub(super) fn check(&self) -> Result<(), String> {
-        if let Some(beta) = self.betas.iter().find(|b| !(0.0..1.0).contains(*b)) {
-            return Err(format!("optimizer.betas holds {beta}, out of range: at least 0 and below 1"));
+        for beta in self.betas {
+            in_range("betas", beta, (0.0..1.0).contains(&beta), "each at least 0 and below 1")?;
         }
-        if !(self.epsilon > 0.0) {
-            return Err(format!("optimizer.epsilon = {} is out of range: above 0", self.epsilon));
-        }
-        if !(self.weight_decay >= 0.0) {
-            return Err(format!("optimizer.weight_decay = {} is out of range: at least 0", self.weight_decay));
-        }
-        Ok(())
+        in_range("epsilon", self.epsilon, self.epsilon > 0.0, "above 0")?;
+        in_range("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "at least 0")
     }
 
     fn rates(&self, learning_rate: f64, steps: u64, decoupled: bool) -> Rates {

@@ -67,16 +67,22 @@ impl OptimizerConfig {
     /// Ranges.
     pub(crate) fn check(&self) -> Result<(), String> {
         let rate = self.learning_rate();
-        if !(rate.is_finite() && rate > 0.0) {
-            return Err(format!("optimizer.learning_rate = {rate} is out of range: above 0"));
-        }
-        if let Some(norm) = self.clip_norm().filter(|n| !(*n > 0.0)) {
-            return Err(format!("optimizer.clip_norm = {norm} is out of range: above 0"));
+        in_range("learning_rate", rate, rate > 0.0, "above 0")?;
+        if let Some(norm) = self.clip_norm() {
+            in_range("clip_norm", norm, norm > 0.0, "above 0")?;
         }
         match self {
             Self::Adam(c) | Self::AdamW(c) => c.check(),
             Self::Sgd(c) => c.check(),
         }
+    }
+}
+
+/// A number of `[optimizer]` that must be finite and hold to its range.
+fn in_range(key: &str, value: f64, holds: bool, range: &str) -> Result<(), String> {
+    match holds && value.is_finite() {
+        true => Ok(()),
+        false => Err(format!("optimizer.{key} = {value} is out of range: {range}")),
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::Gradient;
+use super::{Gradient, in_range};
 
 /// Settings of SGD.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,16 +30,11 @@ impl Default for SgdConfig {
 
 impl SgdConfig {
     pub(super) fn check(&self) -> Result<(), String> {
-        if !(0.0..1.0).contains(&self.momentum) {
-            return Err(format!("optimizer.momentum = {} is out of range: at least 0 and below 1", self.momentum));
-        }
+        in_range("momentum", self.momentum, (0.0..1.0).contains(&self.momentum), "at least 0 and below 1")?;
         if self.nesterov && self.momentum == 0.0 {
             return Err("optimizer.nesterov needs optimizer.momentum above 0".into());
         }
-        if !(self.weight_decay >= 0.0) {
-            return Err(format!("optimizer.weight_decay = {} is out of range: at least 0", self.weight_decay));
-        }
-        Ok(())
+        in_range("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "at least 0")
     }
 
     /// `g = ∂L/∂p + decay·p; u ← momentum·u + g (u = g at the first step); p ← p - rate·(u, or g + momentum·u)`.

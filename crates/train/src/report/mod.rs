@@ -140,7 +140,7 @@ fn page(folder: &RunFolder, metrics: &Value, environment: &Value, details: Optio
         out += "</div>";
         out += &label_table(&details.labels);
     }
-    let _ = write!(out, "<h2>Config</h2><pre>{}</pre></html>\n", escape(config));
+    let _ = writeln!(out, "<h2>Config</h2><pre>{}</pre></html>", escape(config));
     out
 }
 
