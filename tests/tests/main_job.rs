@@ -52,6 +52,19 @@ fn a_run_leaves_all_that_the_contract_names_and_beats_the_baseline() {
 }
 
 #[test]
+fn running_statistics_travel_with_the_model_and_the_checkpoint() {
+    let w = Workspace::default();
+    let norm: &[&str] = &["--set", "model.norm=batch", "--set", "model.activation=gelu", "--set", "train.epochs=4"];
+    w.ok(&[SMALL, norm, &["--out", "whole"]].concat());
+    let found: serde_json::Value =
+        serde_json::from_str(&w.ok(&["evaluate", "whole", "--json", "--backend", "flex"]).out).unwrap();
+    assert_eq!(found, w.json("whole/metrics.json")["split"]["test"]);
+    w.ok(&[SMALL, norm, &["--set", "train.epochs=2", "--out", "parts"]].concat());
+    w.ok(&["--backend", "flex", "--out", "parts", "--resume", "--set", "train.epochs=4"]);
+    assert_eq!(w.timeless_events("whole"), w.timeless_events("parts"));
+}
+
+#[test]
 fn evaluate_finds_what_training_reported() {
     let w = Workspace::default();
     w.ok(&[SMALL, &["--out", "run", "--set", "train.epochs=5"]].concat());

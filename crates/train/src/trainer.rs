@@ -182,7 +182,8 @@ impl<'a> Trainer<'a> {
         let batches = self.sampler.epoch(&mut rng);
         let group = if host::is_host(&self.device) { 1 } else { LOOK_EVERY };
         let mut pending = Vec::with_capacity(group);
-        let (mut counted, mut learning_rate) = (0, self.schedule.rate(self.progress.step));
+        // Resumed after an epoch's last step there is no other step to tell its rate.
+        let (mut counted, mut learning_rate) = (0, self.schedule.rate(self.progress.step.saturating_sub(1)));
         for instances in batches.iter().skip(self.progress.step_in_epoch) {
             let started = Instant::now();
             learning_rate = self.schedule.rate(self.progress.step);
