@@ -1,10 +1,12 @@
 //! Tensors of the CPU backends as slices: what our own CPU kernels read and write.
+#![expect(deprecated, reason = "ndarray is deprecated upstream and kept here by request")]
 
-use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::backend::ndarray::NdArrayTensor;
+use burn::backend::{Flex, NdArray};
 use burn::tensor::{Device, Tensor, TensorData};
 
-/// True where tensors live in this process's memory, so that a slice of them costs nothing (flex) or a copy (ndarray).
+/// True where tensors live in this process's memory, so that a slice of them costs nothing.
 pub fn is_host(device: &Device) -> bool {
     use burn::backend::DispatchDevice;
     matches!(device.clone().without_autodiff().as_dispatch(), DispatchDevice::Flex(_) | DispatchDevice::NdArray(_))
@@ -12,8 +14,10 @@ pub fn is_host(device: &Device) -> bool {
 
 /// Read access to the values of a tensor, row by row.
 pub enum HostView {
-    /// Shared with the tensor.
-    Shared(FlexTensor),
+    /// Shared with a tensor of flex.
+    Flex(FlexTensor),
+    /// Shared with a tensor of ndarray.
+    NdArray(NdArrayTensor),
     /// A copy.
     Copied(TensorData),
 }
@@ -25,7 +29,12 @@ impl HostView {
         if let Ok(flex) = plain.clone().try_into_primitive::<Flex>()
             && flex.as_slice::<f32>().is_some()
         {
-            return Self::Shared(flex);
+            return Self::Flex(flex);
+        }
+        if let Ok(array) = plain.clone().try_into_primitive::<NdArray>()
+            && slice_of(&array).is_some()
+        {
+            return Self::NdArray(array);
         }
         Self::Copied(plain.into_data())
     }
@@ -33,8 +42,29 @@ impl HostView {
     /// The values.
     pub fn as_slice(&self) -> &[f32] {
         match self {
-            Self::Shared(flex) => flex.as_slice().unwrap_or_default(),
+            Self::Flex(flex) => flex.as_slice().unwrap_or_default(),
+            Self::NdArray(array) => slice_of(array).unwrap_or_default(),
             Self::Copied(data) => data.as_slice().unwrap_or_default(),
+        }
+    }
+}
+
+/// The values of a contiguous array of 32-bit floats.
+fn slice_of(array: &NdArrayTensor) -> Option<&[f32]> {
+    match array {
+        NdArrayTensor::F32(storage) => storage.view().to_slice(),
+        _ => None,
+    }
+}
+
+/// The values of a tensor to be changed: in place where flex's tensor has one owner, else a copy.
+pub fn into_data<const D: usize>(tensor: Tensor<D>) -> TensorData {
+    match HostView::of(&tensor) {
+        HostView::NdArray(array) => TensorData::new(slice_of(&array).unwrap_or_default().to_vec(), tensor.dims()),
+        // The view shares the tensor's memory and must be gone before the tensor is taken.
+        view => {
+            drop(view);
+            plain(tensor).into_data()
         }
     }
 }

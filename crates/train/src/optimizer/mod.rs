@@ -203,7 +203,7 @@ impl Step<'_> {
                     Some(Slots::Host(arrays)) => arrays,
                     _ => vec![vec![0.0; count]; slots],
                 };
-                let mut data = values.into_data();
+                let mut data = host::into_data(values);
                 if let Ok(values) = data.as_mut_slice::<f32>() {
                     self.optimizer.update_host(self.learning_rate, values, &host_gradient, &mut arrays);
                 }
