@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::relu, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::{constant, power, with_gradient};
+use crate::logits::{by_rows, constant, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
 /// Settings of [`Asymmetric`] and of [`asymmetric`].
@@ -47,19 +47,22 @@ pub fn asymmetric(logits: Tensor<2>, targets: Tensor<2>, config: &AsymmetricConf
 /// Positives: `-log σ(u)`, derivative `-q`. Negatives: `-log p_m`, `p_m = 1 - q + clip`, derivative `-q (1-q) / p_m`
 /// where `q > clip` and 0 below. `u = (2y - 1) z`.
 fn detached(logits: Tensor<2>, targets: Tensor<2>, config: &AsymmetricConfig) -> Tensor<2> {
-    let positive = targets.clone().equal_elem(1.0);
-    let sign = targets.mul_scalar(2.0).sub_scalar(1.0);
-    let u = constant(logits.clone()) * sign.clone();
-    let q = sigmoid(u.clone().neg());
-    let excess = relu(q.clone().sub_scalar(config.clip));
-    // min(1, 1 - q + clip) = 1 - max(0, q - clip).
-    let shifted = excess.clone().neg().add_scalar(1.0);
-    let values = shifted.clone().log().mask_where(positive.clone(), log_sigmoid(u)).neg();
-    let factor =
-        power(excess.clone(), config.gamma_neg).mask_where(positive.clone(), power(q.clone(), config.gamma_pos));
-    let inside = excess.greater_elem(0.0).float();
-    let slope = (q.clone() * q.clone().neg().add_scalar(1.0) / shifted * inside).mask_where(positive, q).neg();
-    with_gradient(values * factor.clone(), logits, slope * factor * sign)
+    let (values, gradient) = by_rows(constant(logits.clone()), targets, |z, targets| {
+        let positive = targets.clone().equal_elem(1.0);
+        let sign = targets.mul_scalar(2.0).sub_scalar(1.0);
+        let u = z * sign.clone();
+        let q = sigmoid(u.clone().neg());
+        let excess = relu(q.clone().sub_scalar(config.clip));
+        // min(1, 1 - q + clip) = 1 - max(0, q - clip).
+        let shifted = excess.clone().neg().add_scalar(1.0);
+        let values = shifted.clone().log().mask_where(positive.clone(), log_sigmoid(u)).neg();
+        let factor = power(excess.clone(), config.gamma_neg);
+        let factor = factor.mask_where(positive.clone(), power(q.clone(), config.gamma_pos));
+        let inside = excess.greater_elem(0.0).float();
+        let slope = (q.clone() * q.clone().neg().add_scalar(1.0) / shifted * inside).mask_where(positive, q).neg();
+        (values * factor.clone(), slope * factor * sign)
+    });
+    with_gradient(values, logits, gradient)
 }
 
 /// By autodiff throughout: the reference for [`detached`], and the way for all other settings.

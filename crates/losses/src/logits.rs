@@ -30,6 +30,31 @@ pub(crate) fn zero_with_gradient(logits: Tensor<2>, gradient: Tensor<2>) -> Tens
     (logits - constant) * gradient
 }
 
+/// Entries of a block of rows: the temporaries of a block stay in the processor's cache.
+const BLOCK: usize = 1 << 17;
+
+/// Values and gradient that `kernel` computes from logits and targets entry by entry, block of rows by block of rows on
+/// CPU backends, so that its temporaries are small; at once elsewhere.
+pub(crate) fn by_rows(
+    logits: Tensor<2>,
+    targets: Tensor<2>,
+    kernel: impl Fn(Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>),
+) -> (Tensor<2>, Tensor<2>) {
+    use burn::backend::DispatchDevice;
+    let [rows, labels] = logits.dims();
+    let step = (BLOCK / labels.max(1)).max(1);
+    let is_host = matches!(logits.device().as_dispatch(), DispatchDevice::Flex(_) | DispatchDevice::NdArray(_));
+    if !is_host || rows <= step {
+        return kernel(logits, targets);
+    }
+    let block = |start: usize| {
+        let range = start..(start + step).min(rows);
+        kernel(logits.clone().slice([range.clone(), 0..labels]), targets.clone().slice([range, 0..labels]))
+    };
+    let (values, gradients): (Vec<_>, Vec<_>) = (0..rows).step_by(step).map(block).unzip();
+    (Tensor::cat(values, 0), Tensor::cat(gradients, 0))
+}
+
 /// Without a graph: what is computed from it is a constant.
 pub(crate) fn constant(tensor: Tensor<2>) -> Tensor<2> {
     if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
