@@ -133,8 +133,10 @@ fn a_run_folder_that_exists_is_kept_unless_forced() {
         "error: run: the folder exists and is not empty; continue the run there with --resume, or replace it with --force"
     );
     w.file("run/notes.txt", "mine");
+    w.file("run/labels.json", "of the old run");
     w.ok(&[SMALL, short, &["--force"]].concat());
     assert!(w.path("run/notes.txt").is_file(), "--force removed a file that is no run's");
+    assert_ne!(std::fs::read_to_string(w.path("run/labels.json")).unwrap(), "of the old run");
     let ran = w.run(&["--out", "nowhere", "--resume"]);
     assert_eq!((ran.code, ran.error()), (2, "error: nowhere: no run here (no config.toml)".into()));
 }

@@ -52,10 +52,10 @@ pub struct EpochBar {
 }
 
 impl EpochBar {
-    /// After a step.
-    pub fn step(&self, _step_in_epoch: usize, sums: &LossSums) {
+    /// After `step` steps in all.
+    pub fn step(&self, step: usize, sums: &LossSums) {
         if self.shown {
-            self.bar.inc(1);
+            self.bar.set_position(step as u64);
             self.bar.set_message(format!("loss {:.5}", sums.loss / sums.instances.max(1) as f64));
         }
     }

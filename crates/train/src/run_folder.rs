@@ -31,6 +31,7 @@ const OWN: &[&str] = &[
     "checkpoint",
     "metrics.json",
     "predictions.jsonl",
+    crate::report::DETAILS,
     "report.html",
 ];
 

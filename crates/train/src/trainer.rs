@@ -170,9 +170,9 @@ impl<'a> Trainer<'a> {
             bar.epoch_done(&event, epochs);
         }
         bar.finish();
-        self.save(&model, Which::Last)?;
+        let last = self.save(&model, Which::Last)?;
         let epoch = self.progress.best.map_or(self.progress.epoch, |b| b.0);
-        let weights = self.best.take().unwrap_or_else(|| Weights::of(&model));
+        let weights = self.best.take().unwrap_or(last);
         Ok(Outcome { weights, epoch, seconds: self.progress.seconds, instances: self.progress.instances })
     }
 
@@ -196,7 +196,7 @@ impl<'a> Trainer<'a> {
             counted += instances.len();
             if pending.len() == group {
                 self.look(&mut pending)?;
-                bar.step(self.progress.step_in_epoch, &self.progress.sums);
+                bar.step(self.progress.step, &self.progress.sums);
             }
             self.progress.seconds += started.elapsed().as_secs_f64();
             if self.interrupted.load(Ordering::Relaxed) {
@@ -291,7 +291,7 @@ impl<'a> Trainer<'a> {
         let improved = self.validate(model, &mut event)?;
         self.folder.append_event(&event)?;
         if improved {
-            self.save(model, Which::Best)?;
+            self.best = Some(self.save(model, Which::Best)?);
         }
         let due = self.last_checkpoint.elapsed().as_secs_f64() >= self.config.train.checkpoint_seconds;
         if due && self.progress.epoch < self.config.train.epochs {
@@ -319,7 +319,6 @@ impl<'a> Trainer<'a> {
         let better = self.progress.best.is_none_or(|(_, best)| if up { value > best } else { value < best });
         if better && value.is_finite() {
             self.progress.best = Some((self.progress.epoch, value));
-            self.best = Some(Weights::of(model));
             return Ok(true);
         }
         Ok(false)
@@ -330,13 +329,14 @@ impl<'a> Trainer<'a> {
         self.progress.best.is_some_and(|(epoch, _)| self.progress.epoch - epoch >= stopping.patience.max(1))
     }
 
-    fn save(&mut self, model: &Model, which: Which) -> Result<()> {
+    /// Writes a checkpoint; returns the weights it holds.
+    fn save(&mut self, model: &Model, which: Which) -> Result<Weights> {
         let state =
             State { weights: Weights::of(model), optimizer: self.optimizer.state(), progress: self.progress.clone() };
         checkpoint::save(self.folder.path(), which, &state)?;
         if which == Which::Last {
             self.last_checkpoint = Instant::now();
         }
-        Ok(())
+        Ok(state.weights)
     }
 }

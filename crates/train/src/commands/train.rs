@@ -69,9 +69,9 @@ fn read_config(args: &TrainArgs) -> Result<Config> {
     RunFolder::open(out)?;
     let file = out.join("config.toml");
     let stored = config::load(Source::File(&file), &[])?;
-    let mut wanted = config::load(Source::File(&file), &args.set)?;
+    let source = args.config.as_deref().map_or(Source::File(&file), Source::File);
+    let mut wanted = config::load(source, &args.set)?;
     if args.config.is_some() {
-        wanted = config::load(source, &args.set)?;
         config::resolve_paths(&mut wanted, source);
     }
     let mut same = wanted.clone();

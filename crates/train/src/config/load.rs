@@ -132,39 +132,26 @@ fn from_table(text: &Text, mut table: Table) -> Result<Config> {
     if let Some(unknown) = table.keys().find(|k| !SECTIONS.contains(&k.as_str())) {
         return Err(unknown_key(text, "", unknown, "the config", SECTIONS.iter().map(|s| s.to_string()).collect()));
     }
-    let mut config = Config::default();
-    if let Some(seed) = table.remove("seed") {
-        config.seed = section(text, "seed", seed)?;
+    if let Some(data) = table.get_mut("data") {
+        expand(data).map_err(|m| Error::Request(format!("{}: data: {m}", text.name)))?;
     }
-    if let Some(mut data) = table.remove("data") {
-        expand(&mut data).map_err(|m| Error::Request(format!("{}: data: {m}", text.name)))?;
-        config.data = section(text, "data", data)?;
-    }
-    if let Some(value) = table.remove("model") {
-        config.model = section(text, "model", value)?;
-    }
-    if let Some(value) = table.remove("loss") {
-        config.loss = section(text, "loss", value)?;
-    }
-    if let Some(value) = table.remove("sampler") {
-        config.sampler = section(text, "sampler", value)?;
-    }
-    if let Some(value) = table.remove("optimizer") {
-        config.optimizer = section(text, "optimizer", value)?;
-    }
-    if let Some(value) = table.remove("schedule") {
-        config.schedule = section(text, "schedule", value)?;
-    }
-    if let Some(value) = table.remove("train") {
-        config.train = section(text, "train", value)?;
-    }
-    if let Some(value) = table.remove("thresholds") {
-        config.thresholds = section(text, "thresholds", value)?;
-    }
-    if let Some(value) = table.remove("report") {
-        config.report = section(text, "report", value)?;
-    }
-    Ok(config)
+    Ok(Config {
+        seed: take(text, &mut table, "seed")?,
+        data: take(text, &mut table, "data")?,
+        model: take(text, &mut table, "model")?,
+        loss: take(text, &mut table, "loss")?,
+        sampler: take(text, &mut table, "sampler")?,
+        optimizer: take(text, &mut table, "optimizer")?,
+        schedule: take(text, &mut table, "schedule")?,
+        train: take(text, &mut table, "train")?,
+        thresholds: take(text, &mut table, "thresholds")?,
+        report: take(text, &mut table, "report")?,
+    })
+}
+
+/// One section of the table, or its default where it is absent.
+fn take<T: DeserializeOwned + Default>(text: &Text, table: &mut Table, name: &str) -> Result<T> {
+    table.remove(name).map_or_else(|| Ok(T::default()), |value| section(text, name, value))
 }
 
 /// One section as its type, with errors for the person at the terminal.

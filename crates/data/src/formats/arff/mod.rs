@@ -226,11 +226,7 @@ impl Reader {
             self.cell(row, index, &text[digits..], start + digits + 1)?;
         }
         for &a in self.silent.iter().filter(|&&a| !self.seen[a]) {
-            let (Target::Feature(_) | Target::OneHot(_) | Target::Label(_), Kind::Nominal { codes, .. }) =
-                (self.targets[a], &self.attributes[a].kind)
-            else {
-                continue;
-            };
+            let Kind::Nominal { codes, .. } = &self.attributes[a].kind else { continue };
             match self.targets[a] {
                 Target::OneHot(first) => row.features.push((first, 1.0)),
                 Target::Feature(column) => row.features.push((column, codes[0])),
