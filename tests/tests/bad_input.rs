@@ -73,7 +73,7 @@ fn bad_settings_are_named_with_line_key_and_nearest_name() {
         ),
         (
             "seeed = 1\n",
-            "error: c.toml:1: seeed is no setting of the config\n  known: seed, data, model, loss, sampler, optimizer, schedule, train, thresholds, report      did you mean `seed`?",
+            "error: c.toml:1: seeed is no setting of the config\n  known: seed, data, model, loss, sampler, optimizer, schedule, train, calibration, thresholds, report      did you mean `seed`?",
         ),
         ("[train]\nepochs = 0\n", "error: train.epochs = 0 is out of range: at least 1"),
         (

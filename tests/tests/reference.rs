@@ -84,7 +84,7 @@ fn wgpu_backends_end_with_the_same_loss() {
         let events = w.timeless_events(backend);
         losses.push(events.last().unwrap()["loss"].as_f64().unwrap());
         let model = read_json(&w.path(backend).join("model/model.json"));
-        assert_eq!(model["version"], 1);
+        assert_eq!(model["version"], 2);
     }
     for loss in &losses[1..] {
         assert!((loss / losses[0] - 1.0).abs() < 0.01, "{losses:?}");

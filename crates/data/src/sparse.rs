@@ -64,8 +64,20 @@ impl FeatureRows {
         &self.values
     }
 
-    pub(crate) fn indices(&self) -> &[u32] {
+    /// Feature index of every stored entry.
+    pub fn indices(&self) -> &[u32] {
         &self.indices
+    }
+
+    /// Where each row's entries start, and the end of the last one's: `len + 1` positions.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// From the pieces that [`Self::starts`], [`Self::indices`] and [`Self::values`] give; none where they are no rows.
+    pub fn from_parts(starts: Vec<usize>, indices: Vec<u32>, values: Vec<f32>, columns: usize) -> Option<Self> {
+        let fits = values.len() == indices.len() && are_rows(&starts, &indices, columns);
+        fits.then_some(Self { starts, indices, values, columns })
     }
 
     pub(crate) fn entries_mut(&mut self) -> (&[u32], &mut [f32]) {
@@ -75,6 +87,16 @@ impl FeatureRows {
     pub(crate) fn row_values_mut(&mut self, i: usize) -> &mut [f32] {
         let range = self.range(i);
         &mut self.values[range]
+    }
+
+    /// All values, zeros included, row by row.
+    pub fn to_dense(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.len() * self.columns];
+        for (i, values) in out.chunks_exact_mut(self.columns.max(1)).enumerate() {
+            let (indices, stored) = self.row(i);
+            indices.iter().zip(stored).for_each(|(&c, &v)| values[c as usize] = v);
+        }
+        out
     }
 
     /// The given instances, in the given order.
@@ -151,6 +173,21 @@ impl LabelRows {
         self.indices.len()
     }
 
+    /// Label index of every positive.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// Where each row's labels start, and the end of the last one's: `len + 1` positions.
+    pub fn starts(&self) -> &[usize] {
+        &self.starts
+    }
+
+    /// From the pieces that [`Self::starts`] and [`Self::indices`] give; none where they are no rows.
+    pub fn from_parts(starts: Vec<usize>, indices: Vec<u32>, columns: usize) -> Option<Self> {
+        are_rows(&starts, &indices, columns).then_some(Self { starts, indices, columns })
+    }
+
     /// Labels of instance `i`.
     pub fn row(&self, i: usize) -> &[u32] {
         &self.indices[self.starts[i]..self.starts[i + 1]]
@@ -166,6 +203,15 @@ impl LabelRows {
         let mut counts = vec![0; self.columns];
         self.indices.iter().for_each(|&l| counts[l as usize] += 1);
         counts
+    }
+
+    /// The instances of each label, ascending.
+    pub fn by_label(&self) -> Vec<Vec<u32>> {
+        let mut out = vec![Vec::new(); self.columns];
+        for (i, row) in (0u32..).zip(self.rows()) {
+            row.iter().for_each(|&l| out[l as usize].push(i));
+        }
+        out
     }
 
     /// Instances without any label.
@@ -188,4 +234,12 @@ impl LabelRows {
         self.starts.shrink_to_fit();
         self.indices.shrink_to_fit();
     }
+}
+
+/// True where the pieces are compressed rows with ascending indices below `columns`.
+fn are_rows(starts: &[usize], indices: &[u32], columns: usize) -> bool {
+    starts.first() == Some(&0)
+        && starts.last() == Some(&indices.len())
+        && starts.windows(2).all(|w| indices.get(w[0]..w[1]).is_some_and(|r| r.windows(2).all(|i| i[0] < i[1])))
+        && indices.iter().all(|&i| (i as usize) < columns)
 }

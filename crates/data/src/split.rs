@@ -42,6 +42,16 @@ pub fn stratify(labels: &LabelRows, shares: &[f64], seed: u64) -> Result<Vec<Vec
     Ok(parts)
 }
 
+/// Two parts at random, the second with this share of the instances; the instances of each part, ascending.
+pub fn at_random(instances: usize, share: f64, seed: u64) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..instances).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut held = order.split_off(instances - (instances as f64 * share).round() as usize);
+    order.sort_unstable();
+    held.sort_unstable();
+    vec![order, held]
+}
+
 /// `k` folds; fold f is the test part of its round, all others its training part.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::relu, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::{by_rows, constant, power, with_gradient};
+use crate::logits::{by_rows, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
 /// Settings of [`Asymmetric`] and of [`asymmetric`].
@@ -47,7 +47,7 @@ pub fn asymmetric(logits: Tensor<2>, targets: Tensor<2>, config: &AsymmetricConf
 /// Positives: `-log σ(u)`, derivative `-q`. Negatives: `-log p_m`, `p_m = 1 - q + clip`, derivative `-q (1-q) / p_m`
 /// where `q > clip` and 0 below. `u = (2y - 1) z`.
 fn detached(logits: Tensor<2>, targets: Tensor<2>, config: &AsymmetricConfig) -> Tensor<2> {
-    let (values, gradient) = by_rows(constant(logits.clone()), targets, |z, targets| {
+    let (values, gradient) = by_rows(host::plain(logits.clone()), targets, |z, targets| {
         let positive = targets.clone().equal_elem(1.0);
         let sign = targets.mul_scalar(2.0).sub_scalar(1.0);
         let u = z * sign.clone();

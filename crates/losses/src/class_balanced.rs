@@ -56,6 +56,10 @@ impl ClassBalancedConfig {
                 let message = "class_balanced over any_class with class_balanced of its own weighs labels twice";
                 return Err(LossError::Contradiction(message.into()));
             }
+            LossConfig::AdaptiveThreshold(_) => {
+                let message = "class_balanced goes inside adaptive_threshold, as its base, not around it";
+                return Err(LossError::Contradiction(message.into()));
+            }
             LossConfig::DistributionBalanced(_) => {
                 let message = "class_balanced over distribution_balanced weighs labels twice";
                 return Err(LossError::Contradiction(message.into()));

@@ -8,8 +8,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
-    AnyClassConfig, AsymmetricConfig, BceConfig, ClassBalancedConfig, DistributionBalancedConfig, FocalConfig, Loss,
-    LossError, TwoWayConfig, Zlpr, ZlprConfig,
+    AdaptiveThresholdConfig, AnyClassConfig, AsymmetricConfig, BceConfig, ClassBalancedConfig,
+    DistributionBalancedConfig, FocalConfig, Loss, LossError, TwoWayConfig, Zlpr, ZlprConfig,
 };
 
 /// What a loss may need to know of the training split.
@@ -37,6 +37,8 @@ pub enum LossConfig {
     ClassBalanced(ClassBalancedConfig),
     /// Any-class presence over bce or focal.
     AnyClass(AnyClassConfig),
+    /// Thresholds learnt with the model, over any other loss.
+    AdaptiveThreshold(AdaptiveThresholdConfig),
     /// Zero-bounded log-sum-exp and pairwise rank-based loss.
     Zlpr(ZlprConfig),
     /// Two-way loss.
@@ -63,6 +65,7 @@ impl LossConfig {
             Self::Asymmetric(config) => Box::new(config.init(device)?),
             Self::ClassBalanced(config) => Box::new(config.init(counts, device)?),
             Self::AnyClass(config) => Box::new(config.init(counts, device)?),
+            Self::AdaptiveThreshold(config) => Box::new(config.init(counts, device)?),
             Self::Zlpr(_) => Box::new(Zlpr),
             Self::TwoWay(config) => Box::new(config.init(device)?),
             Self::DistributionBalanced(config) => Box::new(config.init(counts, device)?),

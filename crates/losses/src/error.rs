@@ -16,6 +16,44 @@ pub enum LossError {
     /// Settings that contradict each other or the data.
     #[error("loss: {0}")]
     Contradiction(String),
+    /// A source that needs the true labels was asked to predict.
+    #[error(
+        "loss.neighbours = {0} needs the true labels and may not predict; set loss.predict_neighbours to features, \
+         embedding or predicted, or to none to train without evaluating"
+    )]
+    Oracle(&'static str),
+    /// The same of the rarity signal.
+    #[error(
+        "loss.idf = authors needs the true labels and may not predict; set loss.idf to counts or tfidf, or \
+         loss.predict_neighbours to none to train without evaluating"
+    )]
+    OracleRarity,
+    /// The settings rule prediction out.
+    #[error("{0}: the model does not predict")]
+    NoPrediction(&'static str),
+    /// A bank of training rows that does not fit.
+    #[error(
+        "loss.memory_limit = {limit} MiB is too little for the bank of {rows} training rows: \
+         at least {needed} MiB are needed, in chunks"
+    )]
+    Memory {
+        /// Rows of the bank.
+        rows: usize,
+        /// The limit, in MiB.
+        limit: usize,
+        /// What is needed at least, in MiB.
+        needed: usize,
+    },
+    /// More neighbours asked for than there are.
+    #[error(
+        "loss.k = {k} is larger than the bank: {rows} training rows, of which an instance is no neighbour of its own"
+    )]
+    Neighbours {
+        /// Neighbours asked for.
+        k: usize,
+        /// Rows of the bank.
+        rows: usize,
+    },
     /// Logits and targets that do not belong together.
     #[error(
         "logits {logits:?} and targets {targets:?} must have the same shape [batch, labels], with at least one instance"

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::{by_rows, constant, power, with_gradient};
+use crate::logits::{by_rows, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
 /// `(1 - p_t)^γ · bce`, with `p_t` the probability of the truth: `-q^γ log σ(u)`, `q = σ(-u)`, `u = (2y - 1) z`.
@@ -14,7 +14,7 @@ use crate::{Loss, LossError, LossValues};
 /// Shapes: `logits`, `targets` `[batch, labels]` → `[batch, labels]`.
 /// Source: Lin et al. 2017, arXiv 1708.02002, §3.
 pub fn focal(logits: Tensor<2>, targets: Tensor<2>, gamma: f64, alpha: Option<f64>) -> Tensor<2> {
-    let (values, gradient) = by_rows(constant(logits.clone()), targets, |z, targets| {
+    let (values, gradient) = by_rows(host::plain(logits.clone()), targets, |z, targets| {
         let sign = targets.clone().mul_scalar(2.0).sub_scalar(1.0);
         let u = z * sign.clone();
         let q = sigmoid(u.clone().neg());

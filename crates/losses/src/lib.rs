@@ -5,6 +5,7 @@
 //! [`LossValues`]. Everything is computed in logit space. [`LossConfig`] names the losses; `init` makes one.
 #![forbid(unsafe_code)]
 
+mod adaptive_threshold;
 mod any_class;
 mod asymmetric;
 mod bce;
@@ -16,10 +17,16 @@ mod error;
 mod focal;
 mod logits;
 pub mod margin;
+pub mod neighbours;
+pub mod rarity;
 mod two_way;
 mod values;
 mod zlpr;
 
+pub use adaptive_threshold::{
+    AdaptiveThreshold, AdaptiveThresholdConfig, AdaptiveThresholds, Explainer, Idf, MarginKind, NeighbourSource,
+    PredictSource, Signals, ThresholdLink, ThresholdParts,
+};
 pub use any_class::{AnyClass, AnyClassConfig, InstanceBalance, InstanceWeight, presence_logits};
 pub use asymmetric::{Asymmetric, AsymmetricConfig, asymmetric};
 pub use bce::{Bce, BceConfig, PosWeight, bce, soft_bce};

@@ -40,11 +40,9 @@ pub(crate) fn by_rows(
     targets: Tensor<2>,
     kernel: impl Fn(Tensor<2>, Tensor<2>) -> (Tensor<2>, Tensor<2>),
 ) -> (Tensor<2>, Tensor<2>) {
-    use burn::backend::DispatchDevice;
     let [rows, labels] = logits.dims();
     let step = (BLOCK / labels.max(1)).max(1);
-    let is_host = matches!(logits.device().as_dispatch(), DispatchDevice::Flex(_) | DispatchDevice::NdArray(_));
-    if !is_host || rows <= step {
+    if !host::is_host(&logits.device()) || rows <= step {
         return kernel(logits, targets);
     }
     let block = |start: usize| {
@@ -53,11 +51,6 @@ pub(crate) fn by_rows(
     };
     let (values, gradients): (Vec<_>, Vec<_>) = (0..rows).step_by(step).map(block).unzip();
     (Tensor::cat(values, 0), Tensor::cat(gradients, 0))
-}
-
-/// Without a graph: what is computed from it is a constant.
-pub(crate) fn constant(tensor: Tensor<2>) -> Tensor<2> {
-    if tensor.device().is_autodiff() { tensor.inner() } else { tensor }
 }
 
 /// `x^γ`, by multiplication where γ is a small whole number.

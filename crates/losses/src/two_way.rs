@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
-use crate::logits::{NEVER, constant, softplus, zero_with_gradient};
+use crate::logits::{NEVER, softplus, zero_with_gradient};
 use crate::{Loss, LossError, LossValues};
 
 /// Settings of [`TwoWay`].
@@ -38,7 +38,7 @@ pub fn one_way(logits: Tensor<2>, targets: Tensor<2>, config: &TwoWayConfig, dim
     let both = count.clone().greater_elem(0.5).float() * count.lower_elem(length - 0.5).float();
 
     // -z/T_p of positives and z/T_n of negatives, each less the largest of its kind in the line.
-    let z = constant(logits.clone());
+    let z = host::plain(logits.clone());
     let scaled = z.clone().div_scalar(tn).mask_where(positive.clone(), z.div_scalar(-tp));
     let top_pos = scaled.clone().mask_fill(positive.clone().bool_not(), NEVER).max_dim(dim);
     let top_neg = scaled.clone().mask_fill(positive.clone(), NEVER).max_dim(dim);

@@ -1,5 +1,8 @@
 //! Every loss against numbers computed with PyTorch autograd in float64, with gradients, on every backend.
 
+#[path = "golden/adaptive_threshold.rs"]
+mod adaptive_threshold;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use losses::{LossConfig, Reduction, TrainingCounts, presence_logits};
 use serde_json::{Map, Value, json};
@@ -94,12 +97,15 @@ fn check_all(device: &Device, tolerance: f64) {
 #[test]
 fn golden_losses_and_gradients_on_flex() {
     check_all(&Device::flex(), 1e-5);
+    adaptive_threshold::check_cases(&Device::flex(), 1e-5);
 }
 
 #[test]
 fn golden_losses_and_gradients_on_ndarray() {
     #[expect(deprecated, reason = "the backend is deprecated upstream and kept here by request")]
-    check_all(&Device::ndarray(), 1e-5);
+    let device = Device::ndarray();
+    check_all(&device, 1e-5);
+    adaptive_threshold::check_cases(&device, 1e-5);
 }
 
 #[test]
@@ -114,5 +120,7 @@ fn golden_losses_and_gradients_on_wgpu() {
         eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter, the losses are not checked on wgpu");
         return;
     }
-    check_all(&Device::wgpu(Default::default()), 1e-4);
+    let device = Device::wgpu(Default::default());
+    check_all(&device, 1e-4);
+    adaptive_threshold::check_cases(&device, 1e-4);
 }

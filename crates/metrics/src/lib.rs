@@ -1,15 +1,18 @@
 //! Multi-label metrics: scores, decisions and targets in, numbers out.
 //!
 //! The definitions, with every 0/0 and every tie, are the functions' docs. Three kinds: [`decisions`] compares label
-//! sets, [`ranking`] looks at the order of scores, [`calibration`] at their size. [`evaluate`] runs them all.
+//! sets, [`ranking`] looks at the order of scores, [`calibration`] at their size. [`evaluate`] runs them all. [`thresholds`]
+//! chooses what turns scores into label sets.
 #![forbid(unsafe_code)]
 
 pub mod calibration;
+mod columns;
 pub mod decisions;
 mod propensity;
 pub mod ranking;
 mod scores;
 mod table;
+pub mod thresholds;
 
 use data::LabelRows;
 
@@ -17,6 +20,7 @@ pub use decisions::{Confusion, per_label};
 pub use propensity::Propensity;
 pub use scores::{Score, Scores};
 pub use table::{Direction, MetricTable, UnknownMetric, direction, names};
+pub use thresholds::{Decision, ThresholdError, ThresholdsConfig};
 
 /// What the at-k and propensity metrics need to know besides scores.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use data::LabelRows;
 
+use crate::columns::{all_pairs, map_columns, sort_descending};
 use crate::scores::better;
 use crate::{MetricTable, Propensity, Score, Scores, Settings};
 
@@ -12,7 +13,7 @@ use crate::{MetricTable, Propensity, Score, Scores, Settings};
 ///
 /// None without a positive or without a negative.
 pub fn average_precision<S: Score>(pairs: &mut [(S, bool)]) -> Option<f64> {
-    sort(pairs);
+    sort_descending(pairs);
     average_precision_sorted(pairs)
 }
 
@@ -48,28 +49,12 @@ fn auroc_sorted<S: Score>(pairs: &[(S, bool)]) -> Option<f64> {
     Some(area / (positives as f64 * negatives as f64))
 }
 
-fn sort<S: Score>(pairs: &mut [(S, bool)]) {
-    pairs.sort_unstable_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal));
-}
-
 /// Average precision and AUROC of each label; none for a label without positives or without negatives.
 pub fn label_curves<S: Score>(columns: usize, values: &[S], targets: &LabelRows) -> Vec<Option<(f64, f64)>> {
-    let mut positives: Vec<Vec<u32>> = vec![Vec::new(); columns];
-    for (i, row) in targets.rows().enumerate() {
-        row.iter().for_each(|&l| positives[l as usize].push(i as u32));
-    }
-    (0..columns)
-        .into_par_iter()
-        .map(|l| {
-            if positives[l].is_empty() || positives[l].len() == targets.len() {
-                return None;
-            }
-            let mut pairs: Vec<(S, bool)> = values.iter().skip(l).step_by(columns).map(|&s| (s, false)).collect();
-            positives[l].iter().for_each(|&i| pairs[i as usize].1 = true);
-            sort(&mut pairs);
-            average_precision_sorted(&pairs).zip(auroc_sorted(&pairs))
-        })
-        .collect()
+    map_columns(columns, values, targets, |_, pairs| {
+        sort_descending(pairs);
+        average_precision_sorted(pairs).zip(auroc_sorted(pairs))
+    })
 }
 
 pub(crate) fn fill<S: Score>(table: &mut MetricTable, scores: &Scores<S>, targets: &LabelRows, settings: &Settings) {
@@ -78,10 +63,7 @@ pub(crate) fn fill<S: Score>(table: &mut MetricTable, scores: &Scores<S>, target
         let n = curves.len().max(1) as f64;
         table.push("map_macro", curves.iter().map(|c| c.0).sum::<f64>() / n);
         table.push("auroc_macro", curves.iter().map(|c| c.1).sum::<f64>() / n);
-        let mut pairs: Vec<(S, bool)> = values.iter().map(|&s| (s, false)).collect();
-        for (i, row) in targets.rows().enumerate() {
-            row.iter().for_each(|&l| pairs[i * columns + l as usize].1 = true);
-        }
+        let mut pairs = all_pairs(*columns, values, targets);
         pairs.par_sort_unstable_by(|a, b| b.0.partial_cmp(&a.0).unwrap_or(std::cmp::Ordering::Equal));
         table.push("map_micro", average_precision_sorted(&pairs).unwrap_or(0.0));
         table.push("auroc_micro", auroc_sorted(&pairs).unwrap_or(0.0));

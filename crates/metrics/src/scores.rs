@@ -77,6 +77,21 @@ impl<S: Score> Scores<S> {
                 }
             })
             .collect();
+        self.as_labels(&rows)
+    }
+
+    /// The `k` best labels of each instance.
+    pub fn best(&self, k: usize) -> LabelRows {
+        let best = |i: usize| {
+            let mut labels: Vec<u32> = self.top(i, k).iter().map(|e| e.0).collect();
+            labels.sort_unstable();
+            labels
+        };
+        let rows: Vec<Vec<u32>> = (0..self.len()).into_par_iter().map(best).collect();
+        self.as_labels(&rows)
+    }
+
+    fn as_labels(&self, rows: &[Vec<u32>]) -> LabelRows {
         let mut out = LabelRows::new(self.columns());
         rows.iter().for_each(|r| out.push(r));
         out

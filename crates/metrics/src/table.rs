@@ -1,5 +1,8 @@
 //! Names and values of metrics, in a fixed order.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Metric values by name, in the order in which they were computed.
@@ -30,6 +33,29 @@ impl Serialize for MetricTable {
             map.serialize_entry(name, value)?;
         }
         map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for MetricTable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = MetricTable;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("metric values by name")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MetricTable, A::Error> {
+                let mut table = MetricTable::default();
+                while let Some((name, value)) = map.next_entry::<String, Option<f64>>()? {
+                    // What is no number has no other spelling in JSON.
+                    table.push(name, value.unwrap_or(f64::NAN));
+                }
+                Ok(table)
+            }
+        }
+        deserializer.deserialize_map(InOrder)
     }
 }
 

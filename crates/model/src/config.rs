@@ -68,6 +68,13 @@ impl ModelConfig {
         }
     }
 
+    /// Units of the last hidden layer; none in a linear model.
+    pub fn embedding_width(&self) -> Option<usize> {
+        match self {
+            Self::Mlp(config) => config.hidden.last().copied(),
+        }
+    }
+
     /// How features reach the first layer.
     pub fn input(&self) -> InputKind {
         match self {

@@ -7,7 +7,6 @@
 
 mod config;
 mod features;
-pub mod host;
 pub mod layers;
 mod mlp;
 mod pass;

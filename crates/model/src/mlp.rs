@@ -125,7 +125,11 @@ impl Mlp {
             if let Some(norm) = self.layer_norms.get(i) {
                 x = norm.forward(x);
             }
-            x = pass.dropout(self.settings.activation.apply(x), self.settings.dropout);
+            x = self.settings.activation.apply(x);
+            if i + 1 == self.layers.len() {
+                pass.embedding = Some(x.clone());
+            }
+            x = pass.dropout(x, self.settings.dropout);
             x = layer.forward(x);
         }
         x

@@ -29,12 +29,14 @@ pub struct Pass<'a> {
     rng: Option<&'a mut ChaCha8Rng>,
     /// Leaves whose gradients the optimizer turns into row gradients.
     pub tape: Vec<RowTap>,
+    /// The last hidden layer, `[batch, units]`, before dropout; none in a model without hidden layers.
+    pub embedding: Option<Tensor<2>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass that trains.
     pub fn train(rng: &'a mut ChaCha8Rng) -> Self {
-        Self { rng: Some(rng), tape: Vec::new() }
+        Self { rng: Some(rng), tape: Vec::new(), embedding: None }
     }
 
     /// A pass that predicts: no dropout, no tape.

@@ -6,8 +6,7 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
-use crate::Model;
-use crate::host::HostView;
+use host::HostView;
 
 /// Weights that do not fit a model, or bytes that are no weights.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -35,23 +34,29 @@ pub enum WeightsError {
 pub struct Weights(pub BTreeMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Weights {
-    /// All parameters and running statistics of `model`, by their path in it.
-    pub fn of(model: &Model) -> Self {
-        let mut collector = Collector::default();
-        model.visit(&mut collector);
-        collector.out
+    /// All parameters and running statistics of `module`, by their path in it.
+    pub fn of<M: Module>(module: &M) -> Self {
+        let mut weights = Self::default();
+        weights.add(module, &[]);
+        weights
     }
 
-    /// `model` with these numbers; every tensor of the model must be here.
+    /// Adds those of one more module, their paths below `prefix`.
+    pub fn add<M: Module>(&mut self, module: &M, prefix: &[&str]) {
+        let mut collector = Collector { path: owned(prefix), out: self };
+        module.visit(&mut collector);
+    }
+
+    /// `module` with these numbers, looked up below `prefix`; every tensor of the module must be here.
     ///
     /// # Errors
     /// For an absent tensor or another shape.
-    pub fn apply(&self, model: Model) -> Result<Model, WeightsError> {
-        let mut loader = Loader { weights: self, path: Vec::new(), error: None };
-        let model = model.map(&mut loader);
+    pub fn apply<M: Module>(&self, module: M, prefix: &[&str]) -> Result<M, WeightsError> {
+        let mut loader = Loader { weights: self, path: owned(prefix), error: None };
+        let module = module.map(&mut loader);
         match loader.error {
             Some(error) => Err(error),
-            None => Ok(model),
+            None => Ok(module),
         }
     }
 
@@ -100,13 +105,16 @@ fn name_of(path: &[String]) -> String {
     path.join(".")
 }
 
-#[derive(Default)]
-struct Collector {
-    path: Vec<String>,
-    out: Weights,
+fn owned(path: &[&str]) -> Vec<String> {
+    path.iter().map(|p| (*p).to_owned()).collect()
 }
 
-impl ModuleVisitor for Collector {
+struct Collector<'a> {
+    path: Vec<String>,
+    out: &'a mut Weights,
+}
+
+impl ModuleVisitor for Collector<'_> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }

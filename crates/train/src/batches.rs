@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use data::{Dataset, FeatureRows, LabelRows};
-use model::{Features, InputKind, RowBatch, host};
+use model::{Features, InputKind, RowBatch};
 
 /// Denser features than this go to the device as a matrix.
 const DENSE: f64 = 0.3;

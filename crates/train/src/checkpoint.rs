@@ -1,7 +1,8 @@
 //! States of a run on disk: written whole or not at all, checksummed, read back bit for bit.
 //!
 //! A checkpoint is one line `longtail-checkpoint 1 <sha-256 of the rest>` and then a safetensors file: the model's
-//! weights under `model.`, the optimizer's arrays under `optimizer.N.`, everything else as JSON in its metadata.
+//! weights under `model.`, the optimizer's arrays under `optimizer.N.`, the bank of embedding neighbours as `embedding`,
+//! everything else as JSON in its metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -17,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::optimizer::OptimizerState;
 
 const MAGIC: &str = "longtail-checkpoint 1 ";
+/// Name of the bank in the file.
+const EMBEDDING: &str = "embedding";
 
 /// Which of the two states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -82,6 +85,8 @@ pub struct State {
     pub weights: Weights,
     /// The optimizer's.
     pub optimizer: OptimizerState,
+    /// Inside an epoch: the bank of the training rows' last hidden layer at its start, and the layer's width.
+    pub embedding: Option<(Vec<f32>, usize)>,
     /// Everything else.
     pub progress: Progress,
 }
@@ -172,6 +177,9 @@ fn encode(state: &State) -> std::result::Result<Vec<u8>, String> {
             arrays.push((format!("optimizer.{k}.{name}"), vec![values.len()], bytes(values)));
         }
     }
+    if let Some((values, width)) = &state.embedding {
+        arrays.push((EMBEDDING.into(), vec![values.len() / (*width).max(1), *width], bytes(values)));
+    }
     let metadata = Metadata { progress: state.progress.clone(), optimizer_steps: state.optimizer.steps };
     let metadata = serde_json::to_string(&metadata).map_err(|e| e.to_string())?;
     let views: std::result::Result<Vec<_>, _> = arrays
@@ -187,12 +195,14 @@ fn decode(payload: &[u8]) -> std::result::Result<State, String> {
     let (_, head) = SafeTensors::read_metadata(payload).map_err(|e| e.to_string())?;
     let text = head.metadata().as_ref().and_then(|m| m.get("state")).ok_or("no state in it")?;
     let metadata: Metadata = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let mut weights = Weights::default();
+    let (mut weights, mut embedding) = (Weights::default(), None);
     let mut optimizer = OptimizerState { steps: metadata.optimizer_steps, slots: BTreeMap::new() };
     for (name, view) in file.tensors() {
         let values: Vec<f32> =
             view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        if let Some(name) = name.strip_prefix("model.") {
+        if name == EMBEDDING {
+            embedding = Some((values, view.shape().last().copied().unwrap_or(0)));
+        } else if let Some(name) = name.strip_prefix("model.") {
             weights.0.insert(name.to_owned(), (view.shape().to_vec(), values));
         } else if let Some((slot, name)) = name.strip_prefix("optimizer.").and_then(|n| n.split_once('.')) {
             let slot: usize = slot.parse().map_err(|_| format!("tensor `{name}` is not expected"))?;
@@ -201,5 +211,5 @@ fn decode(payload: &[u8]) -> std::result::Result<State, String> {
             slots[slot] = values;
         }
     }
-    Ok(State { weights, optimizer, progress: metadata.progress })
+    Ok(State { weights, optimizer, embedding, progress: metadata.progress })
 }

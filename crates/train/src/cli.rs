@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use losses::NeighbourSource;
+use metrics::thresholds::Objective;
 
 use crate::backend::Backend;
 use crate::checkpoint::Which;
@@ -86,6 +88,8 @@ pub enum Command {
     Evaluate(EvaluateArgs),
     /// Labels and scores for new data
     Predict(PredictArgs),
+    /// Thresholds and calibration on validation data, stored in the run
+    Tune(TuneArgs),
     /// Look at, convert, split and make data
     #[command(subcommand)]
     Data(DataCommand),
@@ -121,9 +125,85 @@ pub struct EvaluateArgs {
     /// Metrics as JSON
     #[arg(long)]
     pub json: bool,
+    /// Let the true labels help, as the loss was trained: every number is then marked as an oracle's
+    #[arg(long)]
+    pub oracle: bool,
+    /// Whose labels vote, where the thresholds listen to neighbours: features, embedding or predicted; with --oracle
+    /// also batch_labels or authors
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    pub neighbours: Option<NeighbourSource>,
+    /// Also write the predictions, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
     /// Backend and adapter.
     #[command(flatten)]
     pub place: Place,
+}
+
+fn source(text: &str) -> Result<NeighbourSource, String> {
+    let known = NeighbourSource::ALL.map(NeighbourSource::name);
+    NeighbourSource::ALL
+        .into_iter()
+        .find(|s| s.name() == text)
+        .ok_or_else(|| format!("no such source; known: {}", known.join(", ")))
+}
+
+/// Arguments of `tune`.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// The run folder
+    pub run: PathBuf,
+    /// How thresholds are chosen
+    #[arg(long, value_enum, default_value = "per_label")]
+    pub method: TuneMethod,
+    /// What they maximise: f<β>_macro or f<β>_micro, as f1_macro, f2_micro, f0.5_macro
+    #[arg(long, default_value = "f1_macro")]
+    pub objective: Objective,
+    /// per_label: a label with fewer positives in the validation data takes the global threshold
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub min_positives: usize,
+    /// fixed: a label is predicted at a score of at least this
+    #[arg(long, default_value_t = 0.5)]
+    pub value: f64,
+    /// top_k: labels of every instance; by default the best number on the validation data
+    #[arg(long, value_name = "K")]
+    pub k: Option<usize>,
+    /// From distances to probabilities
+    #[arg(long, value_enum, default_value = "none")]
+    pub calibration: CalibrationChoice,
+    /// A labelled file that the run has not seen, instead of its validation split
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Backend and adapter.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// How thresholds are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum TuneMethod {
+    /// One value, given.
+    Fixed,
+    /// One value, the best.
+    Global,
+    /// Each label's best (SCut).
+    PerLabel,
+    /// As often as in the training data (PCut).
+    Cardinality,
+    /// The k best labels of every instance (RCut).
+    TopK,
+}
+
+/// From distances to probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CalibrationChoice {
+    /// As they are.
+    None,
+    /// One temperature.
+    Temperature,
+    /// Slope and intercept of each label.
+    Platt,
 }
 
 /// A split of the run's data.
@@ -156,6 +236,15 @@ pub struct PredictArgs {
     /// Also the K best labels with their scores, decided for or not
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
+    /// Say for every predicted label its logit, what its threshold is made of and which training instances voted
+    #[arg(long)]
+    pub explain: bool,
+    /// Whose labels vote, where the thresholds listen to neighbours: features, embedding or predicted
+    #[arg(long, value_name = "SOURCE", value_parser = source)]
+    pub neighbours: Option<NeighbourSource>,
+    /// Refused: prediction never sees true labels
+    #[arg(long, hide = true)]
+    pub oracle: bool,
     /// Backend and adapter.
     #[command(flatten)]
     pub place: Place,

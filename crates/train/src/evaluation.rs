@@ -1,93 +1,123 @@
 //! Scores of a model on data, and the metrics of scores.
 
-use burn::tensor::Device;
 use data::{Dataset, LabelRows};
 use losses::{Loss, Reduction, TrainingCounts};
-use metrics::{MetricTable, Propensity, Scores, Settings};
-use model::{Model, Pass, host};
+use metrics::calibration::scaling::Calibration;
+use metrics::{Decision, MetricTable, Propensity, Scores, Settings};
 
 use crate::batches;
-use crate::config::{ReportConfig, ThresholdsConfig};
+use crate::config::ReportConfig;
 use crate::error::{Error, Result};
+use crate::predictor::Predictor;
 
-/// Instances scored at once.
-const BATCH: usize = 512;
 /// Above this many scores only the best of each instance are kept.
 const DENSE_LIMIT: usize = 500_000_000;
 /// How many then.
 const TOP: usize = 100;
 
-/// What a model says of a data set.
-pub struct Scored {
-    /// Label probabilities.
-    pub scores: Scores<f32>,
-    /// The loss, where one was given.
-    pub loss: Option<f64>,
+/// True where all scores of a data set are kept.
+fn keeps_all(data: &Dataset) -> bool {
+    data.len().saturating_mul(data.labels.columns()) <= DENSE_LIMIT
 }
 
-/// Probabilities of every label for every instance of `data`, with the loss where one is given.
-pub fn score(
-    model: &Model,
+/// Distances of all instances from their thresholds, `[instances, labels]`; none where they are too many to keep.
+/// `own`: it is the training data.
+///
+/// # Errors
+/// When the signals of the thresholds cannot be made.
+pub fn distances(predictor: &Predictor, data: &Dataset, own: bool) -> Result<Option<Vec<f32>>> {
+    if !keeps_all(data) {
+        return Ok(None);
+    }
+    let mut values = Vec::with_capacity(data.len() * data.labels.columns());
+    predictor.look_at_all(data, own, |_, distances| {
+        values.extend_from_slice(host::HostView::of(&distances).as_slice());
+        Ok(())
+    })?;
+    Ok(Some(values))
+}
+
+/// Probabilities of distances `[instances, columns]`.
+pub fn probabilities(distances: &[f32], columns: usize, calibration: &Calibration) -> Vec<f32> {
+    let rows = distances.chunks(columns.max(1));
+    rows.flat_map(|row| row.iter().enumerate().map(|(l, &z)| calibration.probability(l, z))).collect()
+}
+
+/// Probabilities of every label for every instance of `data`. `own`: it is the training data.
+///
+/// # Errors
+/// When the signals of the thresholds cannot be made.
+pub fn score(predictor: &Predictor, data: &Dataset, own: bool, calibration: &Calibration) -> Result<Scores<f32>> {
+    Ok(score_with(predictor, data, own, calibration, None)?.0)
+}
+
+/// The same, with the mean loss.
+///
+/// # Errors
+/// When the signals of the thresholds cannot be made.
+pub fn score_with_loss(
+    predictor: &Predictor,
     data: &Dataset,
-    dense: bool,
-    device: &Device,
+    loss: &dyn Loss,
+    reduction: Reduction,
+) -> Result<(Scores<f32>, f64)> {
+    score_with(predictor, data, false, &Calibration::default(), Some((loss, reduction)))
+}
+
+fn score_with(
+    predictor: &Predictor,
+    data: &Dataset,
+    own: bool,
+    calibration: &Calibration,
     loss: Option<(&dyn Loss, Reduction)>,
-) -> Scored {
+) -> Result<(Scores<f32>, f64)> {
     let columns = data.labels.columns();
-    let keep_all = data.len().saturating_mul(columns) <= DENSE_LIMIT;
+    let keep_all = keeps_all(data);
     let mut values: Vec<f32> = Vec::with_capacity(if keep_all { data.len() * columns } else { 0 });
     let mut rows = Vec::new();
     let mut total = 0.0;
-    for instances in batches::chunks(data, BATCH) {
-        let features = batches::features(&data.features, &instances, dense, device);
-        let logits = model.forward(&features, &mut Pass::predict());
+    predictor.look_at_all(data, own, |instances, distances| {
         if let Some((loss, reduction)) = loss {
-            let targets = batches::targets(&data.labels, &instances, device);
-            let mean = loss.forward(logits.clone(), targets).reduce(reduction);
+            let targets = batches::targets(&data.labels, instances, &distances.device());
+            let mean = loss.forward(distances.clone(), targets).reduce(reduction);
             total += f64::from(host::HostView::of(&mean).as_slice()[0]) * instances.len() as f64;
         }
-        let view = host::HostView::of(&logits);
-        let probabilities = view.as_slice().iter().map(|&z| sigmoid(z));
+        let part = probabilities(host::HostView::of(&distances).as_slice(), columns, calibration);
         if keep_all {
-            values.extend(probabilities);
+            values.extend(part);
         } else {
-            let part = Scores::Dense { columns, values: probabilities.collect() };
+            let part = Scores::Dense { columns, values: part };
             rows.extend((0..instances.len()).map(|i| part.top(i, TOP)));
         }
-    }
+        Ok(())
+    })?;
     let scores = if keep_all { Scores::Dense { columns, values } } else { Scores::Top { columns, rows } };
-    Scored { scores, loss: loss.map(|_| total / data.len().max(1) as f64) }
+    Ok((scores, total / data.len().max(1) as f64))
 }
 
-/// `1 / (1 + e^-z)`, without overflow.
-pub fn sigmoid(z: f32) -> f32 {
-    if z >= 0.0 {
-        1.0 / (1.0 + (-z).exp())
-    } else {
-        let e = z.exp();
-        e / (1.0 + e)
-    }
-}
-
-/// From scores to metrics: the thresholds, and what the at-k metrics need.
+/// From scores to metrics: the rule that decides, and what the at-k metrics need.
 #[derive(Debug, Clone)]
 pub struct Judge {
-    /// One threshold for all labels, or one a label.
-    pub thresholds: Vec<f64>,
+    /// From scores to labels.
+    pub decision: Decision,
     settings: Settings,
 }
 
 impl Judge {
-    /// With the fixed threshold of the config.
-    pub fn new(thresholds: &ThresholdsConfig, report: &ReportConfig, counts: &TrainingCounts) -> Self {
-        let ThresholdsConfig::Fixed { value } = thresholds;
+    /// With this rule.
+    pub fn new(decision: Decision, report: &ReportConfig, counts: &TrainingCounts) -> Self {
         let propensity = Some(Propensity::from_counts(&counts.labels, counts.instances));
-        Self { thresholds: vec![*value], settings: Settings { at_k: report.at_k.clone(), propensity } }
+        Self { decision, settings: Settings { at_k: report.at_k.clone(), propensity } }
+    }
+
+    /// The same with another rule.
+    pub fn with(&self, decision: Decision) -> Self {
+        Self { decision, settings: self.settings.clone() }
     }
 
     /// The decided labels.
     pub fn decide(&self, scores: &Scores<f32>) -> LabelRows {
-        scores.decide(&self.thresholds)
+        self.decision.decide(scores)
     }
 
     /// All metrics.
@@ -100,9 +130,14 @@ impl Judge {
     }
 }
 
+/// The share of training instances that carry each label.
+pub fn training_shares(counts: &TrainingCounts) -> Vec<f64> {
+    counts.labels.iter().map(|&n| n as f64 / counts.instances.max(1) as f64).collect()
+}
+
 /// The scores of "predict by frequency": every instance gets each label's share of the training split.
 pub fn frequency_scores(counts: &TrainingCounts, instances: usize) -> Scores<f32> {
-    let shares: Vec<f32> = counts.labels.iter().map(|&n| n as f32 / counts.instances.max(1) as f32).collect();
+    let shares: Vec<f32> = training_shares(counts).iter().map(|s| *s as f32).collect();
     let columns = shares.len();
     if instances.saturating_mul(columns) <= DENSE_LIMIT {
         return Scores::Dense { columns, values: shares.repeat(instances) };

@@ -1,7 +1,8 @@
 //! longtail: training multi-label classifiers where labels are rare.
 //!
-//! Data flows one way: [`config`] → [`splits`] → [`trainer`] (batches, sampler, model, loss, optimizer) → [`evaluation`]
-//! → [`run_folder`] and [`report`]. [`commands`] is what the binary offers; [`backend`] alone knows backends by name.
+//! Data flows one way: [`config`] → [`splits`] → [`trainer`] (batches, sampler, learner, signals, loss, optimizer) →
+//! [`predictor`] (what a score is) → [`rules`] (calibration, thresholds) → [`results`] → [`run_folder`] and [`report`].
+//! [`commands`] is what the binary offers; [`backend`] alone knows backends by name.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -12,11 +13,17 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod evaluation;
+pub mod learner;
 pub mod optimizer;
+pub mod predictor;
 pub mod progress;
 pub mod report;
+pub mod results;
+pub mod rules;
 pub mod run_folder;
 pub mod sampler;
+pub mod signals;
 pub mod splits;
+pub mod stored_bank;
 pub mod stored_model;
 pub mod trainer;

@@ -1,10 +1,12 @@
 //! The folder of a run: the files other tools rely on.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use metrics::MetricTable;
+use metrics::calibration::Figures;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Chosen;
@@ -63,23 +65,65 @@ pub struct Event {
     pub validation: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
+/// Whether true labels helped the predictions that were measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// They did not.
+    #[default]
+    Standard,
+    /// They did, and no unlabelled instance would get such predictions.
+    Oracle,
+}
+
+/// Metrics of splits by their name.
+pub type Tables = BTreeMap<String, MetricTable>;
+
 /// `metrics.json`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Metrics {
     /// Metrics of each split that was evaluated.
-    pub split: std::collections::BTreeMap<String, MetricTable>,
+    pub split: Tables,
     /// "Predict by frequency" on the same splits.
-    pub baseline: std::collections::BTreeMap<String, MetricTable>,
+    pub baseline: Tables,
     /// How thresholds were chosen.
-    pub thresholds: &'static str,
+    pub thresholds: String,
     /// `standard`, or `oracle` where true labels helped the prediction.
-    pub protocol: &'static str,
+    pub protocol: Protocol,
+    /// Whose labels voted, where thresholds listen to neighbours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<String>,
+    /// How far scores are probabilities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationResult>,
+    /// Beside an oracle's metrics the splits' metrics without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standard: Option<Tables>,
     /// Epoch of the model's state.
     pub epoch: usize,
     /// Seconds spent training.
     pub train_seconds: f64,
     /// Training instances a second.
     pub instances_per_second: f64,
+}
+
+/// Calibration of each split, without and with the fitted scaling.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CalibrationResult {
+    /// none, temperature or platt.
+    pub method: String,
+    /// By split.
+    pub split: BTreeMap<String, BeforeAfter>,
+}
+
+/// Calibration figures of one split.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    /// Of `σ(z)`.
+    pub before: Figures,
+    /// Of the scaled probabilities, where a scaling was fitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Figures>,
 }
 
 impl RunFolder {
@@ -181,6 +225,17 @@ impl RunFolder {
                 "training_counts": splits.counts,
             }),
         )
+    }
+
+    /// Reads `metrics.json`.
+    ///
+    /// # Errors
+    /// When the run has not ended, or the file cannot be understood.
+    pub fn metrics(&self) -> Result<Metrics> {
+        let path = self.path.join("metrics.json");
+        let bytes = fs::read(&path)
+            .map_err(|e| Error::Request(format!("{}: the run has not ended yet ({e})", path.display())))?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::Request(format!("{}: {e}", path.display())))
     }
 
     /// Writes any value as an indented JSON file.

@@ -7,7 +7,7 @@ use data::preprocess::Preprocess;
 use data::{DataError, Dataset, Schema, generate, split};
 use losses::TrainingCounts;
 
-use crate::config::{Config, DataConfig, Part};
+use crate::config::{Config, DataConfig, HoldBack, Part};
 use crate::error::{Error, Result};
 
 /// Data of a run. The validation split never touches the test split.
@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 pub struct Splits {
     /// Trained on.
     pub train: Dataset,
+    /// Where each training instance stands in the training file (or the made data), from 0.
+    pub origin: Vec<usize>,
     /// Watched while training, where asked for.
     pub validation: Option<Dataset>,
     /// Looked at once, at the end.
@@ -40,15 +42,21 @@ impl Splits {
             recipe.seed = config.seed;
         }
         let (mut train, mut validation, mut test) = gather(&data)?;
-        if let (Part::Share(share), None) = (&data.test, &test)
-            && *share > 0.0
-        {
-            (train, test) = hold_back(train, *share, config.seed)?;
+        if let Some(limit) = data.limit.filter(|&l| l < train.len()) {
+            train = train.select(&(0..limit).collect::<Vec<_>>());
         }
-        if let (Part::Share(share), None) = (&data.validation, &validation)
-            && *share > 0.0
+        let mut origin: Vec<usize> = (0..train.len()).collect();
+        for (part, held, seed) in
+            [(&data.test, &mut test, config.seed), (&data.validation, &mut validation, config.seed.wrapping_add(1))]
         {
-            (train, validation) = hold_back(train, *share, config.seed.wrapping_add(1))?;
+            if let (Part::Share(share), None) = (part, &held)
+                && *share > 0.0
+            {
+                let [kept, given] = hold_back(&train, *share, data.hold_back, seed)?;
+                *held = Some(train.select(&given));
+                train = train.select(&kept);
+                origin = kept.iter().map(|&i| origin[i]).collect();
+            }
         }
         let counts = TrainingCounts {
             labels: train.labels.counts(),
@@ -68,6 +76,7 @@ impl Splits {
         let checksums = files(&data).map(|p| Ok((p.clone(), data::checksum(&p)?))).collect::<Result<_>>()?;
         Ok(Self {
             train: apply(train),
+            origin,
             validation: validation.map(apply),
             test: test.map(apply),
             counts,
@@ -112,13 +121,19 @@ fn gather(data: &DataConfig) -> Result<Gathered> {
     Ok((first, validation, test))
 }
 
-fn hold_back(data: Dataset, share: f64, seed: u64) -> std::result::Result<(Dataset, Option<Dataset>), DataError> {
-    let parts = split::stratify(&data.labels, &[1.0 - share, share], seed)?;
-    if parts[0].is_empty() || parts[1].is_empty() {
-        let message = format!("{} instances are too few to hold back a share of {share}", data.len());
-        return Err(DataError::Request(message));
+/// The instances that stay and those held back.
+fn hold_back(data: &Dataset, share: f64, how: HoldBack, seed: u64) -> std::result::Result<[Vec<usize>; 2], DataError> {
+    let parts = match how {
+        HoldBack::Stratified => split::stratify(&data.labels, &[1.0 - share, share], seed)?,
+        HoldBack::Random => split::at_random(data.len(), share, seed),
+    };
+    match <[Vec<usize>; 2]>::try_from(parts) {
+        Ok(parts) if parts.iter().all(|p| !p.is_empty()) => Ok(parts),
+        _ => {
+            let message = format!("{} instances are too few to hold back a share of {share}", data.len());
+            Err(DataError::Request(message))
+        }
     }
-    Ok((data.select(&parts[0]), Some(data.select(&parts[1]))))
 }
 
 fn check(counts: &TrainingCounts) -> Result<()> {

@@ -6,12 +6,17 @@ use std::sync::Arc;
 use burn::tensor::Device;
 use data::preprocess::Preprocess;
 use data::{Names, Schema};
-use losses::TrainingCounts;
-use model::{Model, ModelConfig, Weights};
+use losses::{AdaptiveThresholdConfig, NeighbourSource, TrainingCounts};
+use model::{ModelConfig, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
+use crate::learner::Learner;
+use crate::predictor::Predictor;
+use crate::rules::Rules;
+use crate::signals::{self, SignalSource, TrainingRows};
+use crate::stored_bank;
 
 /// `model/model.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,8 +39,11 @@ pub struct Description {
     pub preprocess: Preprocess,
     /// Whether features reach the model as a matrix.
     pub dense: bool,
-    /// One threshold for all labels, or one a label.
-    pub thresholds: Vec<f64>,
+    /// From distances to probabilities to labels.
+    pub rules: Rules,
+    /// The thresholds learnt with the model, where the loss has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive_threshold: Option<AdaptiveThresholdConfig>,
     /// Counts of the training split, for propensities and the frequency baseline.
     pub counts: TrainingCounts,
 }
@@ -54,6 +62,18 @@ impl Description {
     }
 }
 
+/// The layout this version writes and reads.
+pub const VERSION: u32 = 2;
+
+/// Writes `model.json` alone.
+///
+/// # Errors
+/// When the disk refuses.
+pub fn save_description(run: &Path, description: &Description) -> Result<()> {
+    let json = serde_json::to_vec_pretty(description).map_err(|e| Error::Job(e.to_string()))?;
+    write_atomically(&run.join("model").join("model.json"), &[&json])
+}
+
 /// Writes the model folder of a run.
 ///
 /// # Errors
@@ -62,8 +82,7 @@ pub fn save(run: &Path, description: &Description, weights: &Weights) -> Result<
     let folder = run.join("model");
     let bytes = weights.to_bytes().map_err(|e| Error::Job(format!("{}: {e}", folder.display())))?;
     write_atomically(&folder.join("model.safetensors"), &[&bytes])?;
-    let json = serde_json::to_vec_pretty(description).map_err(|e| Error::Job(e.to_string()))?;
-    write_atomically(&folder.join("model.json"), &[&json])
+    save_description(run, description)
 }
 
 /// Reads the description in a run's model folder.
@@ -74,18 +93,54 @@ pub fn describe(run: &Path) -> Result<Description> {
     let path = run.join("model").join("model.json");
     let text =
         std::fs::read(&path).map_err(|e| Error::Request(format!("{}: no trained model here ({e})", path.display())))?;
-    serde_json::from_slice(&text).map_err(|e| Error::Request(format!("{}: {e}", path.display())))
+    let bad = |e: String| Error::Request(format!("{}: {e}", path.display()));
+    let value: serde_json::Value = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
+    if value["version"] != VERSION {
+        return Err(bad(format!("version {} of the layout; this build reads version {VERSION}", value["version"])));
+    }
+    serde_json::from_value(value).map_err(|e| bad(e.to_string()))
 }
 
-/// The model with its weights, on `device`.
+/// The neighbours a stored model predicts with where nothing else is asked for.
 ///
 /// # Errors
-/// When the weights cannot be read or do not fit.
-pub fn load(run: &Path, description: &Description, device: &Device) -> Result<Model> {
+/// Where the true labels would be an input of the prediction, or prediction was ruled out.
+pub fn source_of_prediction(description: &Description) -> Result<Option<NeighbourSource>> {
+    match &description.adaptive_threshold {
+        Some(config) => Ok(config.source_of_prediction()?),
+        None => Ok(None),
+    }
+}
+
+/// The model with its weights, on `device`, with the neighbours of `source` where its thresholds use any.
+///
+/// # Errors
+/// When a file cannot be read or does not fit.
+pub fn load(
+    run: &Path,
+    description: &Description,
+    source: Option<NeighbourSource>,
+    device: &Device,
+) -> Result<Predictor> {
     let path = run.join("model").join("model.safetensors");
     let bytes = std::fs::read(&path).map_err(|e| Error::Request(format!("{}: {e}", path.display())))?;
     let bad = |e: model::WeightsError| Error::Request(format!("{}: {e}", path.display()));
     let weights = Weights::from_bytes(&bytes).map_err(bad)?;
-    let model = description.model.init(description.features, description.labels, 0, device)?;
-    weights.apply(model).map_err(bad)
+    let learner = Learner {
+        model: description.model.init(description.features, description.labels, 0, device)?,
+        thresholds: description.adaptive_threshold.as_ref().map(|c| c.init_thresholds(&description.counts, 0, device)),
+    };
+    let learner = learner.with(&weights).map_err(bad)?.valid();
+    let Some(config) = &description.adaptive_threshold else {
+        return Ok(Predictor::new(learner, None, description.dense, device));
+    };
+    let bank = run.join("model").join(stored_bank::FILE);
+    let rows = if bank.exists() { stored_bank::load(run)? } else { TrainingRows::default() };
+    let made = SignalSource::new(config, source, &rows, &description.counts, device)?;
+    let predictor = Predictor::new(learner, Some(Arc::new(made)), description.dense, device);
+    match (&rows.features, &rows.embedding) {
+        (Some(features), None) => predictor.with_own_embedding(features),
+        (None, None) if source == Some(NeighbourSource::Embedding) => Err(signals::no_rows_kept()),
+        _ => Ok(predictor),
+    }
 }

@@ -1,14 +1,16 @@
 //! The training loop: batch → forward → loss → backward → optimizer step → observe; and what happens around it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use losses::Loss;
-use metrics::{Direction, direction};
-use model::{Model, Pass, Weights, host};
+use losses::neighbours::DenseBank;
+use losses::{Loss, LossError, NeighbourSource};
+use metrics::{Decision, Direction, direction};
+use model::{Pass, Weights};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -16,11 +18,14 @@ use crate::batches;
 use crate::checkpoint::{self, LossSums, Progress, State, Which};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::evaluation::{Judge, score};
-use crate::optimizer::{Gradients, Optimizer, Schedule};
+use crate::evaluation::{Judge, score_with_loss};
+use crate::learner::Learner;
+use crate::optimizer::{Gradients, Optimizer, Rates, Schedule};
+use crate::predictor::Predictor;
 use crate::progress::{Display, EpochBar};
 use crate::run_folder::{Event, RunFolder};
 use crate::sampler::Sampler;
+use crate::signals::{Query, SignalSource, TrainingRows, no_hidden_layer};
 use crate::splits::Splits;
 
 /// On a GPU losses are looked at in groups of this many steps, so that no step waits for a number.
@@ -36,6 +41,11 @@ pub struct Trainer<'a> {
     device: Device,
     dense: bool,
     loss: Box<dyn Loss>,
+    /// Where the signals of learnt thresholds come from, in training and where nobody knows the labels.
+    signals: Option<Arc<SignalSource>>,
+    signals_of_prediction: Option<Arc<SignalSource>>,
+    /// Whether the model can be evaluated without true labels.
+    predicts: bool,
     sampler: Box<dyn Sampler>,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -80,11 +90,13 @@ impl<'a> Trainer<'a> {
         folder: &'a RunFolder,
         device: &Device,
         interrupted: &'a AtomicBool,
-    ) -> Result<(Self, Model)> {
+    ) -> Result<(Self, Learner)> {
         let device = device.clone().autodiff();
-        let schema = splits.schema();
-        let model = config.model.init(schema.features, schema.labels, config.seed, &device)?;
-        let loss = config.loss.config.init(&splits.counts, &device.clone().without_autodiff())?;
+        let plain = device.clone().without_autodiff();
+        let (seed, features) = (config.seed, splits.schema().features);
+        let learner = Learner::new(&config.model, &config.loss.config, features, &splits.counts, seed, &device)?;
+        let loss = config.loss.config.init(&splits.counts, &plain)?;
+        let (signals, signals_of_prediction, predicts) = signals(config, splits, &plain)?;
         let batch_size = config.train.batch_size;
         let steps = splits.train.len().div_ceil(batch_size);
         let generator = |stream: u64| {
@@ -95,6 +107,9 @@ impl<'a> Trainer<'a> {
         let trainer = Self {
             dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
             loss,
+            signals,
+            signals_of_prediction,
+            predicts,
             sampler: config.sampler.init(splits.train.len(), batch_size),
             optimizer: Optimizer::new(config.optimizer.clone()),
             schedule: Schedule::new(
@@ -103,7 +118,12 @@ impl<'a> Trainer<'a> {
                 steps,
                 config.train.epochs,
             ),
-            judge: Judge::new(&config.thresholds, &config.report, &splits.counts),
+            // Thresholds chosen on validation data would flatter it: epochs are compared at one half.
+            judge: Judge::new(
+                config.thresholds.without_validation().unwrap_or(Decision::Thresholds(vec![0.5])),
+                &config.report,
+                &splits.counts,
+            ),
             progress: Progress {
                 epoch: 0,
                 step_in_epoch: 0,
@@ -123,7 +143,12 @@ impl<'a> Trainer<'a> {
             interrupted,
             device,
         };
-        Ok((trainer, model))
+        Ok((trainer, learner))
+    }
+
+    /// Whether the model can be evaluated without true labels.
+    pub fn predicts(&self) -> bool {
+        self.predicts
     }
 
     /// Whether features reach the model as a matrix.
@@ -135,7 +160,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// When the checkpoint cannot be read or does not fit.
-    pub fn resume(&mut self, model: Model, which: Which) -> Result<Model> {
+    pub fn resume(&mut self, learner: Learner, which: Which) -> Result<Learner> {
         let state = checkpoint::load(self.folder.path(), which)?;
         if let Some((epoch, _)) = state.progress.best {
             self.best = Some(match which {
@@ -147,37 +172,43 @@ impl<'a> Trainer<'a> {
             });
         }
         let misfit = |e| Error::Request(format!("{}: {e}", which.path(self.folder.path()).display()));
-        let model = state.weights.apply(model).map_err(misfit)?;
+        let learner = learner.with(&state.weights).map_err(misfit)?;
+        if let (Some(signals), Some((rows, width))) = (&self.signals, state.embedding) {
+            self.signals = Some(Arc::new(signals.with_embedding(rows, width)?));
+        }
         self.optimizer.restore(state.optimizer);
         self.progress = state.progress;
         self.folder.rewind_events(self.progress.epoch)?;
         tracing::info!("continuing after epoch {}, step {}", self.progress.epoch, self.progress.step);
-        Ok(model)
+        Ok(learner)
     }
 
     /// Trains to the end.
     ///
     /// # Errors
     /// When interrupted (a checkpoint is written), when the loss is not finite, or when the disk refuses.
-    pub fn run(mut self, mut model: Model, display: Display) -> Result<Outcome> {
+    pub fn run(mut self, mut learner: Learner, display: Display) -> Result<Outcome> {
         let epochs = self.config.train.epochs;
         let bar = display.epochs(epochs, self.splits.train.len().div_ceil(self.config.train.batch_size));
+        if self.signals.as_ref().is_some_and(|s| s.embedding().is_none()) {
+            self.look_at_training_rows(&learner)?;
+        }
         while self.progress.epoch < epochs && !self.is_patience_over() {
             let started = Instant::now();
-            let (trained, counted, learning_rate) = self.epoch(model, &bar)?;
-            model = trained;
-            let event = self.end_epoch(&model, counted, learning_rate, started)?;
+            let (trained, counted, learning_rate) = self.epoch(learner, &bar)?;
+            learner = trained;
+            let event = self.end_epoch(&learner, counted, learning_rate, started)?;
             bar.epoch_done(&event, epochs);
         }
         bar.finish();
-        let last = self.save(&model, Which::Last)?;
+        let last = self.save(&learner, Which::Last)?;
         let epoch = self.progress.best.map_or(self.progress.epoch, |b| b.0);
         let weights = self.best.take().unwrap_or(last);
         Ok(Outcome { weights, epoch, seconds: self.progress.seconds, instances: self.progress.instances })
     }
 
     /// The rest of the current epoch. Returns instances trained on here and the last learning rate.
-    fn epoch(&mut self, mut model: Model, bar: &EpochBar) -> Result<(Model, usize, f64)> {
+    fn epoch(&mut self, mut learner: Learner, bar: &EpochBar) -> Result<(Learner, usize, f64)> {
         let mut rng = self.progress.sampler_rng.clone();
         let batches = self.sampler.epoch(&mut rng);
         let group = if host::is_host(&self.device) { 1 } else { LOOK_EVERY };
@@ -187,8 +218,8 @@ impl<'a> Trainer<'a> {
         for instances in batches.iter().skip(self.progress.step_in_epoch) {
             let started = Instant::now();
             learning_rate = self.schedule.rate(self.progress.step);
-            let (updated, losses) = self.step(model, instances, learning_rate);
-            model = updated;
+            let (updated, losses) = self.step(learner, instances, learning_rate)?;
+            learner = updated;
             pending.push(losses);
             self.progress.step += 1;
             self.progress.step_in_epoch += 1;
@@ -200,32 +231,75 @@ impl<'a> Trainer<'a> {
             }
             self.progress.seconds += started.elapsed().as_secs_f64();
             if self.interrupted.load(Ordering::Relaxed) {
-                return Err(self.stop(&model, pending)?);
+                return Err(self.stop(&learner, pending)?);
             }
         }
         self.look(&mut pending)?;
         self.progress.sampler_rng = rng;
-        Ok((model, counted, learning_rate))
+        Ok((learner, counted, learning_rate))
     }
 
     /// One update.
-    fn step(&mut self, model: Model, instances: &[usize], learning_rate: f64) -> (Model, Pending) {
+    fn step(&mut self, learner: Learner, instances: &[usize], learning_rate: f64) -> Result<(Learner, Pending)> {
         let train = &self.splits.train;
         let features = batches::features(&train.features, instances, self.dense, &self.device);
         let targets = batches::targets(&train.labels, instances, &self.device);
 
         let mut pass = Pass::train(&mut self.progress.dropout_rng);
-        let logits = model.forward(&features, &mut pass);
-        let tape = pass.tape;
-        let values = self.loss.forward(logits, targets);
+        let logits = learner.model.forward(&features, &mut pass);
+        let (tape, embedding) = (pass.tape, pass.embedding);
+        let distances = self.distances(&learner, logits, embedding.as_ref(), instances, &targets)?;
+        let values = self.loss.forward(distances, targets);
         let loss = values.reduce(self.config.loss.reduction);
         let parts = values.parts(self.config.loss.reduction);
-        let gradients = Gradients::gather(&model, loss.backward(), tape);
-        let model = self.optimizer.step(learning_rate, model, gradients);
+        let gradients = Gradients::gather(&learner, loss.backward(), tape);
+        let learner = self.optimizer.step(self.rates(learning_rate), learner, gradients);
 
         let parts = parts.into_iter().map(|(name, part)| (name, host::plain(part))).collect();
         let step = self.progress.step;
-        (model, Pending { step, learning_rate, instances: instances.len(), loss: host::plain(loss), parts })
+        let pending = Pending { step, learning_rate, instances: instances.len(), loss: host::plain(loss), parts };
+        Ok((learner, pending))
+    }
+
+    /// How far logits lie above the thresholds learnt with the model; the logits themselves where there are none.
+    fn distances(
+        &self,
+        learner: &Learner,
+        logits: Tensor<2>,
+        embedding: Option<&Tensor<2>>,
+        instances: &[usize],
+        targets: &Tensor<2>,
+    ) -> Result<Tensor<2>> {
+        let (Some(thresholds), Some(signals)) = (&learner.thresholds, &self.signals) else { return Ok(logits) };
+        let features = &self.splits.train.features;
+        let query = Query { features, instances, own: true, logits: &logits, embedding, targets: Some(targets) };
+        let neighbours = signals.neighbours(query)?;
+        let (rarity, votes) = (signals.rarity(query), signals.votes(neighbours.as_ref(), query));
+        Ok(thresholds.distance(logits, rarity, votes))
+    }
+
+    /// The learning rates of a step: the thresholds' own follows the schedule too.
+    fn rates(&self, learning_rate: f64) -> Rates {
+        let own = self.config.loss.config.thresholds().and_then(|t| t.learning_rate);
+        let factor = own.map_or(1.0, |rate| rate / self.config.optimizer.learning_rate());
+        Rates { model: learning_rate, thresholds: learning_rate * factor }
+    }
+
+    /// Renews the bank of the training rows' last hidden layer, where neighbours are found by it.
+    fn look_at_training_rows(&mut self, learner: &Learner) -> Result<()> {
+        let validates = self.splits.validation.is_some();
+        let stale = |s: &Option<Arc<SignalSource>>| s.as_ref().is_some_and(|s| s.is_embedding());
+        if !stale(&self.signals) && !(stale(&self.signals_of_prediction) && validates) {
+            return Ok(());
+        }
+        let predictor = Predictor::new(learner.valid(), None, self.dense, &self.device);
+        let (rows, width) = predictor.embed(&self.splits.train.features)?;
+        for signals in [&mut self.signals, &mut self.signals_of_prediction] {
+            if let Some(old) = signals.as_ref().filter(|s| s.is_embedding()) {
+                *signals = Some(Arc::new(old.with_embedding(rows.clone(), width)?));
+            }
+        }
+        Ok(())
     }
 
     /// Reads the losses of the last steps back and adds them to the epoch's sums.
@@ -261,9 +335,9 @@ impl<'a> Trainer<'a> {
     }
 
     /// Saves the state in the middle of an epoch; returns what the command ends with.
-    fn stop(&mut self, model: &Model, mut pending: Vec<Pending>) -> Result<Error> {
+    fn stop(&mut self, learner: &Learner, mut pending: Vec<Pending>) -> Result<Error> {
         self.look(&mut pending)?;
-        self.save(model, Which::Last)?;
+        self.save(learner, Which::Last)?;
         let path = self.folder.path().display();
         Ok(Error::Interrupted(format!(
             "interrupted after step {}; continue with: --out {path} --resume",
@@ -272,7 +346,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Validation, the event, the checkpoints.
-    fn end_epoch(&mut self, model: &Model, counted: usize, learning_rate: f64, started: Instant) -> Result<Event> {
+    fn end_epoch(&mut self, learner: &Learner, counted: usize, learning_rate: f64, started: Instant) -> Result<Event> {
         self.progress.epoch += 1;
         self.progress.step_in_epoch = 0;
         let sums = std::mem::take(&mut self.progress.sums);
@@ -288,27 +362,27 @@ impl<'a> Trainer<'a> {
             loss_parts: sums.parts.into_iter().map(|(name, sum)| (name, sum / n)).collect::<BTreeMap<_, _>>(),
             validation: None,
         };
-        let improved = self.validate(model, &mut event)?;
+        self.look_at_training_rows(learner)?;
+        let improved = self.validate(learner, &mut event)?;
         self.folder.append_event(&event)?;
         if improved {
-            self.best = Some(self.save(model, Which::Best)?);
+            self.best = Some(self.save(learner, Which::Best)?);
         }
         let due = self.last_checkpoint.elapsed().as_secs_f64() >= self.config.train.checkpoint_seconds;
         if due && self.progress.epoch < self.config.train.epochs {
-            self.save(model, Which::Last)?;
+            self.save(learner, Which::Last)?;
         }
         Ok(event)
     }
 
     /// Metrics of the validation split into the event; true where the monitored one is the best so far.
-    fn validate(&mut self, model: &Model, event: &mut Event) -> Result<bool> {
-        let Some(validation) = &self.splits.validation else { return Ok(false) };
-        let device = self.device.clone().without_autodiff();
-        let predictor = model.valid();
-        let loss = Some((&*self.loss, self.config.loss.reduction));
-        let scored = score(&predictor, validation, self.dense, &device, loss);
-        let mut table = self.judge.metrics(&scored.scores, &validation.labels)?;
-        table.push("loss", scored.loss.unwrap_or(f64::NAN));
+    fn validate(&mut self, learner: &Learner, event: &mut Event) -> Result<bool> {
+        let Some(validation) = self.splits.validation.as_ref().filter(|_| self.predicts) else { return Ok(false) };
+        let predictor = Predictor::new(learner.valid(), self.signals_of_prediction.clone(), self.dense, &self.device);
+        let reduction = self.config.loss.reduction;
+        let (scores, loss) = score_with_loss(&predictor, validation, &*self.loss, reduction)?;
+        let mut table = self.judge.metrics(&scores, &validation.labels)?;
+        table.push("loss", loss);
         let monitor = self.config.train.monitored();
         let value = table.get(monitor).ok_or_else(|| {
             let message = format!("train.monitor = `{monitor}` is not computed for this data");
@@ -330,13 +404,76 @@ impl<'a> Trainer<'a> {
     }
 
     /// Writes a checkpoint; returns the weights it holds.
-    fn save(&mut self, model: &Model, which: Which) -> Result<Weights> {
-        let state =
-            State { weights: Weights::of(model), optimizer: self.optimizer.state(), progress: self.progress.clone() };
+    fn save(&mut self, learner: &Learner, which: Which) -> Result<Weights> {
+        // Between epochs the bank follows from the weights; inside one it is the one of its start.
+        let bank = self.signals.as_ref().and_then(|s| s.embedding()).filter(|_| self.progress.step_in_epoch > 0);
+        let state = State {
+            weights: learner.weights(),
+            optimizer: self.optimizer.state(),
+            embedding: bank.map(|(rows, width)| (rows.to_vec(), width)),
+            progress: self.progress.clone(),
+        };
         checkpoint::save(self.folder.path(), which, &state)?;
         if which == Which::Last {
             self.last_checkpoint = Instant::now();
         }
         Ok(state.weights)
     }
+}
+
+/// Signals for training, signals for prediction, and whether the model predicts at all.
+type Both = (Option<Arc<SignalSource>>, Option<Arc<SignalSource>>, bool);
+
+/// The signals of the thresholds that are learnt with the model.
+fn signals(config: &Config, splits: &Splits, device: &Device) -> Result<Both> {
+    let Some(settings) = config.loss.config.thresholds() else { return Ok((None, None, true)) };
+    let train = &splits.train;
+    let rows = TrainingRows {
+        labels: Arc::new(train.labels.clone()),
+        origin: splits.origin.clone(),
+        features: Some(Cow::Borrowed(&train.features)),
+        embedding: None,
+    };
+    let make = |source| SignalSource::new(settings, source, &rows, &splits.counts, device);
+    let to_evaluate = splits.validation.is_some() || splits.test.is_some();
+    let prediction = match settings.source_of_prediction() {
+        Ok(source) => Some(source),
+        // Nothing is asked to predict, yet.
+        Err(LossError::Oracle(_) | LossError::OracleRarity) if !to_evaluate => None,
+        Err(LossError::NoPrediction(_)) => {
+            if to_evaluate {
+                tracing::warn!("loss.predict_neighbours = none: validation and test data are not evaluated");
+            }
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if prediction.is_none() && config.train.early_stopping.is_some() {
+        return Err(Error::Request(
+            "train.early_stopping needs a model that predicts; set loss.predict_neighbours".into(),
+        ));
+    }
+    let unseen = splits.counts.labels.iter().filter(|&&n| n == 0).count();
+    if unseen > 0 {
+        let fixed = settings.static_threshold;
+        tracing::info!("{unseen} labels without a positive in training keep the static threshold, {fixed}");
+    }
+    for source in [settings.uses_neighbours().then_some(settings.neighbours), prediction.flatten()] {
+        if source == Some(NeighbourSource::Embedding) {
+            let width = config.model.embedding_width().ok_or_else(no_hidden_layer)?;
+            DenseBank::fits(train.len(), width, settings.limit())?;
+        }
+    }
+    let started = Instant::now();
+    let mut training = make(settings.uses_neighbours().then_some(settings.neighbours))?;
+    let same = prediction == Some(training.source());
+    let apart = match prediction {
+        Some(source) if !same => Some(Arc::new(make(source)?)),
+        _ => None,
+    };
+    training.remember(&train.features);
+    tracing::debug!("neighbours of {} training instances: {:.2} s", train.len(), started.elapsed().as_secs_f64());
+    let training = Arc::new(training);
+    let for_prediction = if same { Some(training.clone()) } else { apart };
+    Ok((Some(training), for_prediction, prediction.is_some()))
 }

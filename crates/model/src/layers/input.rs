@@ -7,8 +7,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::{rows, uniform};
-use crate::host::{HostView, is_host};
 use crate::{Features, Pass, RowBatch, RowTap};
+use host::{HostView, is_host};
 
 /// `x W + b`, where `x` may be sparse.
 ///

@@ -84,8 +84,8 @@ pub fn row_sum_composed(rows: &RowBatch, weight: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::HostView;
     use burn::tensor::Device;
+    use host::HostView;
 
     fn batch() -> RowBatch {
         let mut rows = RowBatch::new(5);

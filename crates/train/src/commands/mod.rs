@@ -6,6 +6,7 @@ mod evaluate;
 mod predict;
 mod table;
 mod train;
+mod tune;
 
 use clap::CommandFactory;
 
@@ -23,6 +24,7 @@ pub fn run(cli: Cli) -> Result<()> {
         None => train::run(&cli.train, display),
         Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Predict(args)) => predict::run(&args),
+        Some(Command::Tune(args)) => tune::run(&args),
         Some(Command::Data(command)) => data::run(&command),
         Some(Command::Devices { json }) => devices::run(json),
         Some(Command::Report { run }) => {

@@ -6,6 +6,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use metrics::MetricTable;
 
 use crate::error::{Error, Result};
+use crate::run_folder::Protocol;
 
 /// The metrics shown first, with the names people read.
 const SHOWN: &[(&str, &str)] = &[
@@ -53,19 +54,37 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     format!("{table}\n")
 }
 
-/// Metrics of one split beside the baseline's.
-pub fn metrics(split: &str, model: &MetricTable, baseline: Option<&MetricTable>) -> String {
-    let number = |v: Option<f64>| v.map_or_else(|| "–".into(), |v| format!("{v:.4}"));
-    let rows: Vec<Vec<String>> = SHOWN
-        .iter()
-        .filter(|(name, _)| model.get(name).is_some())
+/// Metrics of one split beside the baseline's; an oracle's are named so in every column that is one's.
+pub fn metrics(split: &str, model: &MetricTable, baseline: Option<&MetricTable>, protocol: Protocol) -> String {
+    let rows: Vec<Vec<String>> = shown(model)
         .map(|(name, shown)| {
-            let mut row = vec![(*shown).to_owned(), number(model.get(name))];
+            let mut row = vec![shown.to_owned(), number(model.get(name))];
             row.extend(baseline.map(|b| number(b.get(name))));
             row
         })
         .collect();
-    let mut header = vec![split, "model"];
+    let (split, model) = match protocol {
+        Protocol::Standard => (split.to_owned(), "model"),
+        Protocol::Oracle => (format!("{split} (oracle)"), "model (oracle)"),
+    };
+    let mut header = vec![split.as_str(), model];
     header.extend(baseline.map(|_| "by frequency"));
     table(&header, &rows)
+}
+
+/// Metrics of one split under two rules.
+pub fn before_after(split: &str, old: &str, before: Option<&MetricTable>, new: &str, after: &MetricTable) -> String {
+    let row = |(name, shown): (&str, &str)| {
+        vec![shown.to_owned(), number(before.and_then(|b| b.get(name))), number(after.get(name))]
+    };
+    let rows: Vec<Vec<String>> = shown(after).map(row).collect();
+    table(&[split, &format!("before ({old})"), &format!("now ({new})")], &rows)
+}
+
+fn shown(table: &MetricTable) -> impl Iterator<Item = (&'static str, &'static str)> {
+    SHOWN.iter().copied().filter(|(name, _)| table.get(name).is_some())
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".into(), |v| format!("{v:.4}"))
 }

@@ -1,22 +1,24 @@
 //! The main job.
 
-use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use burn::module::Module;
 use data::Dataset;
+use metrics::ThresholdsConfig;
+use metrics::calibration::scaling::ScalingMethod;
 
 use crate::backend::{self, Chosen};
 use crate::cli::TrainArgs;
 use crate::commands::{predict, table};
 use crate::config::{self, Config, Source};
 use crate::error::{Error, Result};
-use crate::evaluation::{Judge, frequency_scores, score};
 use crate::progress::Display;
-use crate::report;
-use crate::run_folder::{Existing, Metrics, RunFolder};
+use crate::results;
+use crate::rules::Rules;
+use crate::run_folder::{Existing, Metrics, Protocol, RunFolder};
 use crate::splits::Splits;
+use crate::stored_bank;
 use crate::stored_model::{self, Description};
 use crate::trainer::{Outcome, Trainer};
 
@@ -38,9 +40,9 @@ pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
 fn in_folder(args: &TrainArgs, config: &Config, chosen: &Chosen, folder: &RunFolder, display: Display) -> Result<()> {
     let splits = Splits::load(config)?;
     announce(config, chosen, &splits);
-    let (mut trainer, mut model) = Trainer::new(config, &splits, folder, &chosen.device, &INTERRUPTED)?;
+    let (mut trainer, mut learner) = Trainer::new(config, &splits, folder, &chosen.device, &INTERRUPTED)?;
     match args.resume {
-        Some(which) => model = trainer.resume(model, which)?,
+        Some(which) => learner = trainer.resume(learner, which)?,
         None => {
             folder.write_config(config)?;
             folder.write_environment(chosen, config.seed, &splits)?;
@@ -53,9 +55,25 @@ fn in_folder(args: &TrainArgs, config: &Config, chosen: &Chosen, folder: &RunFol
         }
     };
     ctrlc::set_handler(handler).map_err(|e| Error::Job(format!("cannot watch for interrupts: {e}")))?;
-    let dense = trainer.is_dense();
-    let outcome = trainer.run(model, display)?;
-    finish(config, chosen, &splits, folder, &outcome, dense)
+    let trained = Trained { dense: trainer.is_dense(), predicts: trainer.predicts() };
+    let outcome = trainer.run(learner, display)?;
+    finish(&Run { config, chosen, splits: &splits, folder }, &outcome, &trained)
+}
+
+/// What a run is made of.
+struct Run<'a> {
+    config: &'a Config,
+    chosen: &'a Chosen,
+    splits: &'a Splits,
+    folder: &'a RunFolder,
+}
+
+/// What the trainer knows of the model it made.
+struct Trained {
+    /// Features reach it as a matrix.
+    dense: bool,
+    /// It can be evaluated without true labels.
+    predicts: bool,
 }
 
 /// The config of a new run, or the stored one of a run that goes on.
@@ -112,20 +130,14 @@ fn announce(config: &Config, chosen: &Chosen, splits: &Splits) {
     );
 }
 
-/// Stores the model, evaluates it, writes the report and says where it is.
-fn finish(
-    config: &Config,
-    chosen: &Chosen,
-    splits: &Splits,
-    folder: &RunFolder,
-    outcome: &Outcome,
-    dense: bool,
-) -> Result<()> {
-    let judge = Judge::new(&config.thresholds, &config.report, &splits.counts);
+/// Stores the model, chooses its rules, evaluates it, writes the report and says where it is.
+fn finish(run: &Run, outcome: &Outcome, trained: &Trained) -> Result<()> {
+    let Run { config, chosen, splits, folder } = run;
     let schema = splits.schema();
-    let list = |names: &Option<std::sync::Arc<data::Names>>| names.as_ref().map(|n| n.list().to_vec());
-    let description = Description {
-        version: 1,
+    let list = |names: &Option<Arc<data::Names>>| names.as_ref().map(|n| n.list().to_vec());
+    let adaptive = config.loss.config.thresholds();
+    let mut description = Description {
+        version: stored_model::VERSION,
         model: config.model.clone(),
         features: schema.features,
         labels: schema.labels,
@@ -133,44 +145,47 @@ fn finish(
         feature_names: list(&schema.feature_names),
         one_based: schema.one_based,
         preprocess: splits.preprocess.clone(),
-        dense,
-        thresholds: judge.thresholds.clone(),
+        dense: trained.dense,
+        rules: Rules::without_validation(&ThresholdsConfig::default(), ScalingMethod::None)?,
+        adaptive_threshold: adaptive.cloned(),
         counts: splits.counts.clone(),
     };
     stored_model::save(folder.path(), &description, &outcome.weights)?;
-
-    let model = stored_model::load(folder.path(), &description, &chosen.device)?.valid();
+    if let Some(settings) = adaptive {
+        stored_bank::keep(folder.path(), settings, splits, &description, &chosen.device)?;
+    }
     let mut metrics = Metrics {
-        split: BTreeMap::new(),
-        baseline: BTreeMap::new(),
-        thresholds: "fixed",
-        protocol: "standard",
+        thresholds: config.thresholds.name().to_owned(),
         epoch: outcome.epoch,
         train_seconds: outcome.seconds,
         instances_per_second: outcome.instances as f64 / outcome.seconds.max(1e-9),
+        ..Metrics::default()
     };
-    let mut details = None;
+    let mut last = None;
     let mut text = String::new();
-    for (name, set) in [("validation", &splits.validation), ("test", &splits.test)] {
-        let Some(set) = set else { continue };
-        let scored = score(&model, set, dense, &chosen.device, None);
-        let table = judge.metrics(&scored.scores, &set.labels)?;
-        let frequency = frequency_scores(&splits.counts, set.len());
-        let baseline = judge.metrics(&frequency, &set.labels)?;
-        // The test split's table is the result; validation's is shown where there is no test data.
-        text = table::metrics(name, &table, Some(&baseline));
-        if name == "test" && config.report.predictions {
-            predict::write_split(&folder.path().join("predictions.jsonl"), &description, &scored.scores)?;
+    if trained.predicts {
+        let source = stored_model::source_of_prediction(&description)?;
+        let predictor = stored_model::load(folder.path(), &description, source, &chosen.device)?;
+        let (thresholds, calibration) = (&config.thresholds, config.calibration.method);
+        description.rules = match &splits.validation {
+            Some(set) => Rules::choose(thresholds, calibration, &predictor, set, &splits.counts)?,
+            None => Rules::without_validation(thresholds, calibration)?,
+        };
+        stored_model::save_description(folder.path(), &description)?;
+        for (name, set) in [("validation", &splits.validation), ("test", &splits.test)] {
+            let Some(set) = set else { continue };
+            let result = results::look(name, set, false, &predictor, &description, &config.report)?;
+            // The test split's table is the result; validation's is shown where there is no test data.
+            text = table::metrics(name, &result.table, Some(&result.baseline), Protocol::Standard);
+            if name == "test" && config.report.predictions {
+                let path = folder.path().join("predictions.jsonl");
+                predict::write_split(&path, &description, &result.scores, Protocol::Standard)?;
+            }
+            metrics.record(name, &result, &predictor, &description);
+            last = Some(result);
         }
-        metrics.split.insert(name.into(), table);
-        metrics.baseline.insert(name.into(), baseline);
-        details = Some(report::Details::new(name, &scored.scores, &judge.decide(&scored.scores), set, &splits.counts));
     }
-    folder.write_json("metrics.json", &metrics)?;
-    if let Some(details) = &details {
-        folder.write_json(report::DETAILS, details)?;
-    }
-    let path = report::write(folder)?;
+    let path = results::write(folder, &metrics, last.as_ref())?;
     let seconds = outcome.seconds;
     let speed = metrics.instances_per_second;
     text += &format!("trained in {seconds:.1} s ({speed:.0} instances/s), model of epoch {}\n", outcome.epoch);

@@ -7,12 +7,24 @@ use toml::{Table, Value};
 
 use super::{Config, Part};
 use crate::error::{Error, Result};
+use crate::rules::Rules;
 
 /// The config that runs without `--config`.
 const DEFAULT: &str = include_str!("../../../../configs/default.toml");
 
-const SECTIONS: &[&str] =
-    &["seed", "data", "model", "loss", "sampler", "optimizer", "schedule", "train", "thresholds", "report"];
+const SECTIONS: &[&str] = &[
+    "seed",
+    "data",
+    "model",
+    "loss",
+    "sampler",
+    "optimizer",
+    "schedule",
+    "train",
+    "calibration",
+    "thresholds",
+    "report",
+];
 
 /// Where a config comes from.
 #[derive(Debug, Clone, Copy)]
@@ -120,8 +132,8 @@ fn set(table: &mut Table, setting: &str) -> Result<()> {
             _ => return Err(Error::Request(format!("--set {setting}: `{part}` has a value, not settings of its own"))),
         };
     }
-    // Another kind of loss, model or sampler has other settings: those of the old kind go.
-    if last == "kind" && at.get("kind").is_some_and(|old| *old != value) {
+    // Another kind of loss, model or sampler (or method of thresholds) has other settings: those of the old one go.
+    if ["kind", "method"].contains(&last) && at.get(last).is_some_and(|old| *old != value) {
         at.clear();
     }
     at.insert(last.into(), value);
@@ -144,6 +156,7 @@ fn from_table(text: &Text, mut table: Table) -> Result<Config> {
         optimizer: take(text, &mut table, "optimizer")?,
         schedule: take(text, &mut table, "schedule")?,
         train: take(text, &mut table, "train")?,
+        calibration: take(text, &mut table, "calibration")?,
         thresholds: take(text, &mut table, "thresholds")?,
         report: take(text, &mut table, "report")?,
     })
@@ -277,6 +290,13 @@ fn check(config: &Config) -> std::result::Result<(), String> {
     }
     if config.data.train.is_some() && config.data.generate.is_some() {
         return Err("data.train and [data.generate] contradict each other: keep one".into());
+    }
+    if config.data.limit == Some(0) {
+        return Err("data.limit = 0 is out of range: at least 1".into());
+    }
+    config.thresholds.check().map_err(|e| e.to_string())?;
+    if config.data.validation == Part::Share(0.0) {
+        Rules::without_validation(&config.thresholds, config.calibration.method).map_err(|e| e.to_string())?;
     }
     if config.report.at_k.contains(&0) {
         return Err("report.at_k holds 0; every k is at least 1".into());

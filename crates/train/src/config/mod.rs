@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use data::formats::{Format, Nominal, ReadOptions};
 use data::generate::Recipe;
 use data::preprocess::Scaling;
+use metrics::ThresholdsConfig;
+use metrics::calibration::scaling::ScalingMethod;
 use model::ModelConfig;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub schedule: ScheduleConfig,
     /// The loop.
     pub train: TrainConfig,
+    /// From distances to probabilities.
+    pub calibration: CalibrationConfig,
     /// From scores to decisions.
     pub thresholds: ThresholdsConfig,
     /// What is reported.
@@ -58,6 +62,17 @@ impl Default for Part {
     }
 }
 
+/// How a share of the training file is held back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldBack {
+    /// By iterative stratification: every label keeps its share.
+    #[default]
+    Stratified,
+    /// At random.
+    Random,
+}
+
 /// Where data comes from and how it is read.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,6 +84,11 @@ pub struct DataConfig {
     pub test: Part,
     /// Validation file, or a share of the training file; 0: none.
     pub validation: Part,
+    /// How a share of the training file is held back.
+    pub hold_back: HoldBack,
+    /// Only this many of the training file's first instances; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
     /// ARFF: the XML file of label names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<PathBuf>,
@@ -158,26 +178,12 @@ pub struct EarlyStopping {
     pub patience: usize,
 }
 
-/// From scores to decisions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ThresholdsConfig {
-    /// One value for every label.
-    Fixed {
-        /// A label is predicted at a score of at least this.
-        #[serde(default = "half")]
-        value: f64,
-    },
-}
-
-fn half() -> f64 {
-    0.5
-}
-
-impl Default for ThresholdsConfig {
-    fn default() -> Self {
-        Self::Fixed { value: half() }
-    }
+/// From distances to probabilities.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalibrationConfig {
+    /// Fitted on validation data.
+    pub method: ScalingMethod,
 }
 
 /// What is reported.

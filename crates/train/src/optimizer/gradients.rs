@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients as AutodiffGradients, Tensor};
+use model::RowTap;
 use model::layers::rows::{RowGradient, row_gradient};
-use model::{Model, RowTap, host};
+
+use crate::learner::Learner;
 
 /// The gradient of one parameter.
 #[derive(Debug)]
@@ -46,8 +48,8 @@ pub struct Gradients {
 }
 
 impl Gradients {
-    /// Gathers what `backward` returned and what the tape implies.
-    pub fn gather(model: &Model, mut gradients: AutodiffGradients, tape: Vec<RowTap>) -> Self {
+    /// Gathers what `backward` returned for the parameters of `learner`, and what the tape implies.
+    pub fn gather(learner: &Learner, mut gradients: AutodiffGradients, tape: Vec<RowTap>) -> Self {
         let mut by_parameter = HashMap::new();
         for tap in tape {
             let width = tap.output.dims()[1];
@@ -58,7 +60,10 @@ impl Gradients {
             }
         }
         let mut gather = Gather { gradients, out: by_parameter };
-        model.visit(&mut gather);
+        learner.model.visit(&mut gather);
+        if let Some(thresholds) = &learner.thresholds {
+            thresholds.visit(&mut gather);
+        }
         Self { by_parameter: gather.out }
     }
 

@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
-use model::{Model, host};
 use serde::{Deserialize, Serialize};
+
+use crate::learner::Learner;
 
 pub use adam::AdamConfig;
 pub use gradients::{Gradient, Gradients};
@@ -93,6 +94,15 @@ enum Slots {
     Device(Vec<Tensor<1>>),
 }
 
+/// Learning rates of one step.
+#[derive(Debug, Clone, Copy)]
+pub struct Rates {
+    /// Of the model.
+    pub model: f64,
+    /// Of the thresholds learnt with it.
+    pub thresholds: f64,
+}
+
 /// An update rule with its state.
 #[derive(Debug)]
 pub struct Optimizer {
@@ -116,13 +126,17 @@ impl Optimizer {
         Self { config, steps: 0, state: BTreeMap::new() }
     }
 
-    /// One update of every parameter that has a gradient. Returns the model and the gradients' norm if clipping asked.
-    pub fn step(&mut self, learning_rate: f64, model: Model, mut gradients: Gradients) -> Model {
+    /// One update of every parameter that has a gradient; the thresholds' may have a learning rate of their own.
+    pub fn step(&mut self, rates: Rates, learner: Learner, mut gradients: Gradients) -> Learner {
         if let Some(limit) = self.config.clip_norm() {
             gradients.clip(limit);
         }
         self.steps += 1;
-        model.map(&mut Step { optimizer: self, learning_rate, gradients, path: Vec::new() })
+        let mut step = Step { optimizer: self, learning_rate: rates.model, gradients, path: Vec::new() };
+        let model = learner.model.map(&mut step);
+        step.learning_rate = rates.thresholds;
+        step.path = vec![Learner::THRESHOLDS.to_owned()];
+        Learner { model, thresholds: learner.thresholds.map(|t| t.map(&mut step)) }
     }
 
     /// The state, copied to the host.

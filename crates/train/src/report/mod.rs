@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use data::{Dataset, LabelRows};
 use losses::TrainingCounts;
-use metrics::calibration::{Bin, reliability};
 use metrics::ranking::label_curves;
 use metrics::{Scores, per_label};
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use serde_json::Value;
 
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{BeforeAfter, Metrics, Protocol, RunFolder};
 
 /// File of [`Details`] in a run folder.
 pub const DETAILS: &str = "labels.json";
@@ -46,20 +45,19 @@ pub struct LabelRow {
 pub struct Details {
     /// The evaluated split.
     pub split: String,
+    /// Whether true labels helped the predictions.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Every label.
     pub labels: Vec<LabelRow>,
-    /// `[count, mean score, share of positives]` of ten equal-width bins.
-    pub reliability: Vec<(usize, f64, f64)>,
 }
 
 impl Details {
     /// Of one evaluated split.
     pub fn new(split: &str, scores: &Scores<f32>, decided: &LabelRows, set: &Dataset, counts: &TrainingCounts) -> Self {
-        let (curves, bins) = match scores {
-            Scores::Dense { columns, values } => {
-                (label_curves(*columns, values, &set.labels), reliability(*columns, values, &set.labels, 10))
-            }
-            Scores::Top { columns, .. } => (vec![None; *columns], Vec::<Bin>::new()),
+        let curves = match scores {
+            Scores::Dense { columns, values } => label_curves(*columns, values, &set.labels),
+            Scores::Top { columns, .. } => vec![None; *columns],
         };
         let labels = per_label(decided, &set.labels)
             .iter()
@@ -75,8 +73,7 @@ impl Details {
                 average_precision: curves[l].map(|c| c.0),
             })
             .collect();
-        let reliability = bins.iter().map(|b| (b.count, b.confidence, b.accuracy)).collect();
-        Self { split: split.to_owned(), labels, reliability }
+        Self { split: split.to_owned(), protocol: Protocol::Standard, labels }
     }
 }
 
@@ -91,7 +88,7 @@ pub fn write(folder: &RunFolder) -> Result<PathBuf> {
             .map_err(|e| Error::Request(format!("{}: the run has not ended yet ({e})", path.display())))?;
         serde_json::from_slice(&text).map_err(|e| Error::Request(format!("{}: {e}", path.display())))
     };
-    let metrics = read("metrics.json")?;
+    let metrics = folder.metrics()?;
     let environment = read("environment.json")?;
     let details: Option<Details> = read(DETAILS).ok().and_then(|v| serde_json::from_value(v).ok());
     let config = std::fs::read_to_string(folder.path().join("config.toml")).unwrap_or_default();
@@ -107,24 +104,27 @@ td:first-child,th:first-child{text-align:left}h2{margin-top:2.5rem}.plots{displa
 pre{background:#f6f6f6;padding:1rem;overflow:auto}.oracle{background:#fdd;padding:.6rem 1rem;font-weight:bold}\
 .scroll{max-height:36rem;overflow:auto}th{position:sticky;top:0;background:#fff}";
 
-fn page(folder: &RunFolder, metrics: &Value, environment: &Value, details: Option<&Details>, config: &str) -> String {
+fn page(folder: &RunFolder, metrics: &Metrics, environment: &Value, details: Option<&Details>, config: &str) -> String {
     let name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut out = String::new();
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    let oracle = metrics.protocol == Protocol::Oracle;
+    let neighbours = metrics.neighbours.as_ref().map(|n| format!(" Neighbours: {}.", escape(n))).unwrap_or_default();
     let _ = write!(
         out,
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0} – longtail</title><style>{STYLE}</style>\
-         <h1>{0}</h1><p>{1} on {2}, seed {3}, model of epoch {4}, trained in {5:.1} s. Thresholds: {6}. Protocol: {7}.</p>",
+         <h1>{0}</h1><p>{1} on {2}, seed {3}, model of epoch {4}, trained in {5:.1} s. Thresholds: {6}. Protocol: {7}.\
+         {neighbours}</p>",
         escape(&name),
         escape(&text(&environment["backend"])),
         escape(&text(&environment["adapter"])),
         environment["seed"],
-        metrics["epoch"],
-        metrics["train_seconds"].as_f64().unwrap_or_default(),
-        escape(&text(&metrics["thresholds"])),
-        escape(&text(&metrics["protocol"])),
+        metrics.epoch,
+        metrics.train_seconds,
+        escape(&metrics.thresholds),
+        if oracle { "oracle" } else { "standard" },
     );
-    if metrics["protocol"] == "oracle" {
+    if oracle {
         out += "<p class=\"oracle\">oracle: true labels helped these predictions; no unlabelled instance would get them</p>";
     }
     let events = folder.events();
@@ -133,35 +133,77 @@ fn page(folder: &RunFolder, metrics: &Value, environment: &Value, details: Optio
     out += &plots::validation(&events);
     out += "</div>";
     out += &metric_tables(metrics);
+    out += &calibration_section(metrics);
     if let Some(details) = details {
-        let _ = write!(out, "<h2>Labels ({} split)</h2><div class=\"plots\">", escape(&details.split));
-        out += &plots::frequency_against_f1(&details.labels);
-        out += &plots::reliability(&details.reliability);
+        let mark = mark(details.protocol);
+        let _ = write!(out, "<h2>Labels ({} split{mark})</h2><div class=\"plots\">", escape(&details.split));
+        out += &plots::frequency_against_f1(&details.labels, mark);
         out += "</div>";
-        out += &label_table(&details.labels);
+        out += &label_table(&details.labels, mark);
     }
     let _ = writeln!(out, "<h2>Config</h2><pre>{}</pre></html>", escape(config));
     out
 }
 
-fn metric_tables(metrics: &Value) -> String {
+/// What stands beside the name of everything that an oracle's numbers are in.
+fn mark(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Standard => "",
+        Protocol::Oracle => ", oracle",
+    }
+}
+
+fn metric_tables(metrics: &Metrics) -> String {
     let mut out = String::from("<h2>Metrics</h2>");
-    let empty = serde_json::Map::new();
-    for (split, table) in metrics["split"].as_object().unwrap_or(&empty) {
-        let _ = write!(out, "<table><tr><th>{}</th><th>model</th><th>by frequency</th></tr>", escape(split));
-        for (name, value) in table.as_object().unwrap_or(&empty) {
-            let number = |v: &Value| v.as_f64().map_or_else(|| "–".into(), |v| format!("{v:.4}"));
-            let baseline = number(&metrics["baseline"][split][name]);
-            let _ = write!(out, "<tr><td>{}</td><td>{}</td><td>{baseline}</td></tr>", escape(name), number(value));
+    let standard = metrics.standard.iter().flatten().map(|e| (e, ""));
+    for ((split, table), mark) in metrics.split.iter().map(|e| (e, mark(metrics.protocol))).chain(standard) {
+        let _ =
+            write!(out, "<table><tr><th>{}{mark}</th><th>model{mark}</th><th>by frequency</th></tr>", escape(split));
+        let baseline = metrics.baseline.get(split);
+        for (name, value) in table.iter() {
+            let number = |v: Option<f64>| v.map_or_else(|| "–".into(), |v| format!("{v:.4}"));
+            let baseline = number(baseline.and_then(|b| b.get(name)));
+            let _ =
+                write!(out, "<tr><td>{}</td><td>{}</td><td>{baseline}</td></tr>", escape(name), number(Some(value)));
         }
         out += "</table>";
     }
     out
 }
 
-fn label_table(labels: &[LabelRow]) -> String {
-    let mut out = String::from(
-        "<div class=\"scroll\"><table><tr><th>label</th><th>training positives</th><th>positives</th><th>predicted</th>\
+/// Figures before and after the fitted scaling, and the reliability diagram of each split.
+fn calibration_section(metrics: &Metrics) -> String {
+    let Some(calibration) = &metrics.calibration else { return String::new() };
+    let mark = mark(metrics.protocol);
+    let mut out = format!(
+        "<h2>Calibration</h2><p>Scaling: {}.</p><table><tr><th>split{mark}</th><th>scores</th>\
+         <th>ECE, equal width</th><th>ECE, equal mass</th><th>Brier score</th></tr>",
+        escape(&calibration.method)
+    );
+    for (split, BeforeAfter { before, after }) in &calibration.split {
+        for (state, figures) in [("unscaled", Some(before)), ("scaled", after.as_ref())] {
+            let Some(f) = figures else { continue };
+            let _ = write!(
+                out,
+                "<tr><td>{}{mark}</td><td>{state}</td><td>{:.5}</td><td>{:.5}</td><td>{:.5}</td></tr>",
+                escape(split),
+                f.ece_equal_width,
+                f.ece_equal_mass,
+                f.brier
+            );
+        }
+    }
+    out += "</table><div class=\"plots\">";
+    for (split, BeforeAfter { before, after }) in &calibration.split {
+        let after = after.as_ref().map(|f| &f.reliability[..]);
+        out += &plots::reliability(&format!("reliability, {split}{mark}"), &before.reliability, after);
+    }
+    out + "</div>"
+}
+
+fn label_table(labels: &[LabelRow], mark: &str) -> String {
+    let mut out = format!(
+        "<div class=\"scroll\"><table><tr><th>label{mark}</th><th>training positives</th><th>positives</th><th>predicted</th>\
          <th>precision</th><th>recall</th><th>F1</th><th>average precision</th></tr>",
     );
     let mut ordered: Vec<&LabelRow> = labels.iter().collect();

@@ -1,5 +1,6 @@
 //! The plots of a report, as SVG.
 
+use metrics::calibration::Bin;
 use plotters::prelude::*;
 
 use super::LabelRow;
@@ -35,23 +36,32 @@ fn validation_points(events: &[Event], name: &str) -> Vec<(f64, f64)> {
 }
 
 /// F1 of each label against its training positives.
-pub fn frequency_against_f1(labels: &[LabelRow]) -> String {
+pub fn frequency_against_f1(labels: &[LabelRow], mark: &str) -> String {
     let points: Vec<(f64, f64)> =
         labels.iter().filter(|l| l.positives > 0).map(|l| (((l.train_positives + 1) as f64).log10(), l.f1)).collect();
     let top = points.iter().map(|p| p.0).fold(1.0, f64::max);
-    framed("F1 by training positives", "log10(training positives + 1)", (0.0, top * 1.05), (-0.02, 1.02), |chart| {
+    let title = format!("F1 by training positives{mark}");
+    framed(&title, "log10(training positives + 1)", (0.0, top * 1.05), (-0.02, 1.02), |chart| {
         let style = BLUE.mix(0.5).filled();
         chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, style))).map(|_| ())
     })
 }
 
-/// Share of positives against mean score in ten bins.
-pub fn reliability(bins: &[(usize, f64, f64)]) -> String {
-    let points: Vec<(f64, f64)> = bins.iter().filter(|b| b.0 > 0).map(|b| (b.1, b.2)).collect();
-    framed("reliability", "mean score of the bin", (0.0, 1.0), (0.0, 1.0), |chart| {
+/// Share of positives against mean score in ten bins: red as the model gives them, blue after the fitted scaling.
+pub fn reliability(title: &str, before: &[Bin], after: Option<&[Bin]>) -> String {
+    framed(title, "mean score of the bin", (0.0, 1.0), (0.0, 1.0), |chart| {
         chart.draw_series(LineSeries::new([(0.0, 0.0), (1.0, 1.0)], BLACK.mix(0.3)))?;
-        chart.draw_series(LineSeries::new(points.iter().copied(), &RED))?;
-        chart.draw_series(points.iter().map(|p| Circle::new(*p, 4, RED.filled()))).map(|_| ())
+        for (name, bins, color) in [("unscaled", Some(before), RED), ("scaled", after, BLUE)] {
+            let Some(bins) = bins else { continue };
+            let points: Vec<(f64, f64)> =
+                bins.iter().filter(|b| b.count > 0).map(|b| (b.confidence, b.accuracy)).collect();
+            chart
+                .draw_series(LineSeries::new(points.iter().copied(), &color))?
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color));
+            chart.draw_series(points.iter().map(|p| Circle::new(*p, 4, color.filled())))?;
+        }
+        chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.2)).draw()
     })
 }
 

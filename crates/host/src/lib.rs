@@ -1,4 +1,5 @@
 //! Tensors of the CPU backends as slices: what our own CPU kernels read and write.
+#![forbid(unsafe_code)]
 #![expect(deprecated, reason = "ndarray is deprecated upstream and kept here by request")]
 
 use burn::backend::flex::FlexTensor;

@@ -1,0 +1,80 @@
+//! Thresholds and calibration of a stored model, chosen on validation data.
+
+use metrics::ThresholdsConfig;
+use metrics::calibration::scaling::ScalingMethod;
+
+use crate::backend;
+use crate::cli::{CalibrationChoice, TuneArgs, TuneMethod};
+use crate::commands::table;
+use crate::config::{self, Source};
+use crate::error::{Error, Result};
+use crate::results;
+use crate::rules::Rules;
+use crate::run_folder::{Protocol, RunFolder};
+use crate::splits::{Splits, read_like};
+use crate::stored_model;
+
+/// Tunes, stores the rules, and looks at the run's splits again.
+pub fn run(args: &TuneArgs) -> Result<()> {
+    let folder = RunFolder::open(&args.run)?;
+    let config = config::load(Source::File(&folder.path().join("config.toml")), &[])?;
+    let mut description = stored_model::describe(folder.path())?;
+    let (thresholds, calibration) = (thresholds(args), calibration(args.calibration));
+    thresholds.check()?;
+    let source = stored_model::source_of_prediction(&description)?;
+    let chosen = backend::choose(args.place.backend, args.place.device)?;
+    let splits = Splits::load(&config)?;
+    let predictor = stored_model::load(folder.path(), &description, source, &chosen.device)?;
+    let given = match &args.data {
+        Some(path) => Some(read_like(path, &config.data, &description.schema(), &description.preprocess)?),
+        None => None,
+    };
+    description.rules = match given.as_ref().or(splits.validation.as_ref()) {
+        Some(validation) => Rules::choose(&thresholds, calibration, &predictor, validation, &description.counts)?,
+        None => Rules::without_validation(&thresholds, calibration).map_err(|_| {
+            let message = "no validation data to choose on; train with data.validation, or give a file with --data";
+            Error::Request(format!("{}: {message}", args.run.display()))
+        })?,
+    };
+    let mut metrics = folder.metrics()?;
+    let before = metrics.clone();
+    let mut last = None;
+    let mut text = String::new();
+    for (name, set) in [("validation", &splits.validation), ("test", &splits.test)] {
+        let Some(set) = set else { continue };
+        let result = results::look(name, set, false, &predictor, &description, &config.report)?;
+        metrics.record(name, &result, &predictor, &description);
+        let old = before.split.get(name).filter(|_| before.protocol == Protocol::Standard);
+        text += &table::before_after(name, &before.thresholds, old, args.method_name(), &result.table);
+        last = Some(result);
+    }
+    stored_model::save_description(folder.path(), &description)?;
+    let path = results::write(&folder, &metrics, last.as_ref())?;
+    text += &format!("stored in {}\nreport: {}\n", args.run.join("model/model.json").display(), path.display());
+    table::say(&text)
+}
+
+impl TuneArgs {
+    fn method_name(&self) -> &'static str {
+        thresholds(self).name()
+    }
+}
+
+fn thresholds(args: &TuneArgs) -> ThresholdsConfig {
+    let (objective, min_positives) = (args.objective, args.min_positives);
+    match args.method {
+        TuneMethod::Fixed => ThresholdsConfig::Fixed { value: args.value },
+        TuneMethod::Global => ThresholdsConfig::Global { objective },
+        TuneMethod::PerLabel => ThresholdsConfig::PerLabel { objective, min_positives },
+        TuneMethod::Cardinality => ThresholdsConfig::Cardinality {},
+        TuneMethod::TopK => ThresholdsConfig::TopK { k: args.k, objective },
+    }
+}
+
+fn calibration(choice: CalibrationChoice) -> ScalingMethod {
+    match choice {
+        CalibrationChoice::None => ScalingMethod::None,
+        CalibrationChoice::Temperature => ScalingMethod::Temperature,
+        CalibrationChoice::Platt => ScalingMethod::Platt,
+    }
+}

@@ -1,0 +1,61 @@
+//! What is trained: the model, and the thresholds learnt with it where the loss has some.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use losses::{AdaptiveThresholds, LossConfig, TrainingCounts};
+use model::{Model, ModelConfig, ModelError, Weights, WeightsError};
+
+/// A model and its thresholds, on one device.
+#[derive(Debug, Clone)]
+pub struct Learner {
+    /// Features to logits.
+    pub model: Model,
+    /// Logits to distances from a threshold.
+    pub thresholds: Option<AdaptiveThresholds>,
+}
+
+impl Learner {
+    /// What the names of the thresholds' parameters begin with.
+    pub const THRESHOLDS: &'static str = "thresholds";
+
+    /// With fresh weights, which depend on `seed` alone.
+    ///
+    /// # Errors
+    /// For a setting out of range.
+    pub fn new(
+        model: &ModelConfig,
+        loss: &LossConfig,
+        features: usize,
+        counts: &TrainingCounts,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        Ok(Self {
+            model: model.init(features, counts.labels.len(), seed, device)?,
+            thresholds: loss.thresholds().map(|t| t.init_thresholds(counts, seed, device)),
+        })
+    }
+
+    /// All parameters and running statistics by name.
+    pub fn weights(&self) -> Weights {
+        let mut weights = Weights::of(&self.model);
+        if let Some(thresholds) = &self.thresholds {
+            weights.add(thresholds, &[Self::THRESHOLDS]);
+        }
+        weights
+    }
+
+    /// With these numbers instead of its own.
+    ///
+    /// # Errors
+    /// For an absent number or another shape.
+    pub fn with(self, weights: &Weights) -> Result<Self, WeightsError> {
+        let thresholds = self.thresholds.map(|t| weights.apply(t, &[Self::THRESHOLDS])).transpose()?;
+        Ok(Self { model: weights.apply(self.model, &[])?, thresholds })
+    }
+
+    /// Without autodiff.
+    pub fn valid(&self) -> Self {
+        Self { model: self.model.valid(), thresholds: self.thresholds.as_ref().map(Module::valid) }
+    }
+}
