@@ -5,13 +5,13 @@ use burn::tensor::{Device, Tensor, TensorData};
 use host::HostView;
 use rayon::prelude::*;
 
-use super::{MemoryLimit, Neighbours, Own, closer, nearest};
+use super::{MemoryLimit, Neighbours, Own, nearest};
 use crate::LossError;
 
 /// Queries and bank rows of one block of similarities, at most.
 const BLOCK: [usize; 2] = [512, 16_384];
-/// How far a 32-bit similarity of unit vectors may be off.
-const SLACK: f64 = 1e-5;
+/// How far two 32-bit similarities of unit vectors may be off together.
+const SLACK: f32 = 2e-5;
 
 /// Training rows of unit length on the device, and as they are on the host.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ impl DenseBank {
     /// # Errors
     /// When the bank and one query's similarities take more than the limit.
     pub fn fits(rows: usize, width: usize, limit: MemoryLimit) -> Result<usize, LossError> {
-        let piece = 8 * (rows.min(BLOCK[1]) + width);
+        let piece = 4 * (2 * rows.min(BLOCK[1]) + 2 * width);
         limit.pieces(rows, 2 * 4 * rows * width + 8 * rows, piece, BLOCK[0])
     }
 
@@ -77,53 +77,45 @@ impl DenseBank {
     fn search(&self, queries: &[f32], k: usize, own: Own, device: &Device) -> Vec<Vec<(f64, u32)>> {
         let lengths: Vec<f64> = queries.chunks_exact(self.width).map(|q| dot(q, q).sqrt()).collect();
         let on_device = unit(queries, &lengths, self.width, device);
-        // Room for rounding among the last ones, and for the query itself.
-        let wanted = 2 * k + 8;
-        let mut candidates: Vec<Vec<(f32, u32)>> = vec![Vec::new(); lengths.len()];
+        // One more, as the query itself may be among them.
+        let wanted = k + 1;
+        let mut found = vec![Candidates { rows: Vec::new(), complete: true }; lengths.len()];
         for (b, block) in self.blocks.iter().enumerate() {
-            let best = top_k(on_device.clone().matmul(block.clone()), wanted);
-            for (all, new) in candidates.iter_mut().zip(best) {
-                all.extend(new.into_iter().map(|(s, row)| (s, (b * BLOCK[1]) as u32 + row)));
+            let first = (b * BLOCK[1]) as u32;
+            for (all, new) in found.iter_mut().zip(candidates(on_device.clone().matmul(block.clone()), wanted)) {
+                all.rows.extend(new.rows.iter().map(|row| first + row));
+                all.complete &= new.complete;
             }
         }
-        let refine = |(i, candidates): (usize, Vec<(f32, u32)>)| {
+        let refine = |(i, candidates): (usize, Candidates)| {
             let query = &queries[i * self.width..(i + 1) * self.width];
-            let own = own.map(|o| o[i] as u32);
-            self.refine(query, lengths[i], candidates, wanted, k, own)
+            self.refine(query, lengths[i], &candidates, k, own.map(|o| o[i] as u32))
         };
-        candidates.into_par_iter().enumerate().map(refine).collect()
+        found.into_par_iter().enumerate().map(refine).collect()
     }
 
-    /// The `k` best of the candidates by 64-bit similarity; all rows where the candidates may lack one.
+    /// The `k` best of the candidates by 64-bit similarity; of all rows where the candidates may lack one.
     fn refine(
         &self,
         query: &[f32],
         length: f64,
-        mut candidates: Vec<(f32, u32)>,
-        wanted: usize,
+        candidates: &Candidates,
         k: usize,
         own: Option<u32>,
     ) -> Vec<(f64, u32)> {
-        candidates.sort_unstable_by(|a, b| b.0.total_cmp(&a.0));
-        candidates.truncate(wanted);
-        let last = candidates.last().map_or(f64::NEG_INFINITY, |c| f64::from(c.0));
-        let complete = candidates.len() == self.lengths.len();
         let similarity = |row: u32| {
             let at = row as usize;
             let scale = length * self.lengths[at];
             let product = dot(query, &self.rows[at * self.width..(at + 1) * self.width]);
             (if scale > 0.0 { product / scale } else { 0.0 }, row)
         };
-        let mut found: Vec<(f64, u32)> =
-            candidates.iter().filter(|c| Some(c.1) != own).map(|c| similarity(c.1)).collect();
-        found.sort_unstable_by(closer);
-        found.truncate(k);
-        let certain = complete || found.get(k.wrapping_sub(1)).is_some_and(|kth| kth.0 > last + SLACK) || last < -SLACK;
-        if certain {
-            return found;
-        }
-        let all = (0..self.lengths.len() as u32).filter(|row| Some(*row) != own);
-        nearest(all.map(similarity).collect(), k)
+        let others = |row: &u32| Some(*row) != own;
+        let mut found: Vec<(f64, u32)> = match candidates.complete {
+            true => candidates.rows.iter().copied().filter(others).map(similarity).collect(),
+            false => (0..self.lengths.len() as u32).filter(others).map(similarity).collect(),
+        };
+        nearest(&mut found, k);
+        found
     }
 }
 
@@ -140,34 +132,52 @@ fn unit(rows: &[f32], lengths: &[f64], width: usize, device: &Device) -> Tensor<
     Tensor::from_data(TensorData::new(scaled, [lengths.len(), width]), &device.clone().without_autodiff())
 }
 
-/// The `k` largest values of each row with their columns, in no certain order.
-///
-/// On CPU backends by selection in place, elsewhere by the backend's own top-k.
-pub(crate) fn top_k(values: Tensor<2>, k: usize) -> Vec<Vec<(f32, u32)>> {
-    let [_, columns] = values.dims();
-    let k = k.min(columns);
-    if !host::is_host(&values.device()) {
-        return top_k_composed(values, k);
-    }
-    let view = HostView::of(&values);
-    let select = |row: &[f32]| {
-        let mut pairs: Vec<(f32, u32)> = row.iter().copied().zip(0..).collect();
-        if k < columns {
-            pairs.select_nth_unstable_by(k, |a, b| b.0.total_cmp(&a.0));
-            pairs.truncate(k);
-        }
-        pairs
-    };
-    view.as_slice().par_chunks(columns.max(1)).map(select).collect()
+/// Columns of a row that may be among its largest.
+#[derive(Debug, Clone, PartialEq)]
+struct Candidates {
+    rows: Vec<u32>,
+    /// No other column may be.
+    complete: bool,
 }
 
-/// The reference for [`top_k`], of the backend's own operations.
-fn top_k_composed(values: Tensor<2>, k: usize) -> Vec<Vec<(f32, u32)>> {
-    let (values, columns) = values.topk_with_indices(k, 1);
-    let values = values.into_data().convert::<f32>();
-    let columns = columns.into_data().convert::<i64>();
-    let pairs: Vec<(f32, u32)> = values.iter::<f32>().zip(columns.iter::<i64>().map(|c| c as u32)).collect();
-    pairs.chunks(k.max(1)).map(<[_]>::to_vec).collect()
+/// Columns of each row whose value may be among its `k` largest, were it computed without rounding.
+///
+/// On CPU backends a selection in place, elsewhere the backend's own top-k with some to spare.
+fn candidates(values: Tensor<2>, k: usize) -> Vec<Candidates> {
+    let [_, columns] = values.dims();
+    if !host::is_host(&values.device()) {
+        return candidates_composed(values, k);
+    }
+    let view = HostView::of(&values);
+    let select = |copy: &mut Vec<f32>, row: &[f32]| {
+        if k >= columns {
+            return Candidates { rows: (0..columns as u32).collect(), complete: true };
+        }
+        copy.clear();
+        copy.extend_from_slice(row);
+        let (_, kth, _) = copy.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+        let least = *kth - SLACK;
+        let rows = (0..).zip(row).filter(|e| *e.1 >= least).map(|e| e.0).collect();
+        Candidates { rows, complete: true }
+    };
+    view.as_slice().par_chunks(columns.max(1)).map_init(Vec::new, select).collect()
+}
+
+/// [`candidates`] of the backend's own operations.
+fn candidates_composed(values: Tensor<2>, k: usize) -> Vec<Candidates> {
+    let [_, columns] = values.dims();
+    let wanted = (2 * k + 8).min(columns);
+    let (values, indices) = values.topk_with_indices(wanted, 1);
+    let values: Vec<f32> = values.into_data().convert::<f32>().iter().collect();
+    let indices: Vec<i64> = indices.into_data().convert::<i64>().iter().collect();
+    let of_row = |(values, indices): (&[f32], &[i64])| {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable_by(|a, b| b.total_cmp(a));
+        let (kth, last) = (sorted[k.min(wanted) - 1], sorted[wanted - 1]);
+        let complete = wanted == columns || last < kth - SLACK;
+        Candidates { rows: indices.iter().map(|c| *c as u32).collect(), complete }
+    };
+    values.chunks(wanted.max(1)).zip(indices.chunks(wanted.max(1))).map(of_row).collect()
 }
 
 /// Dot product in 64 bits, in the order of the values.
@@ -180,16 +190,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn selection_and_the_backends_top_k_agree() {
+    fn what_is_selected_is_among_what_the_backends_own_operations_find() {
         let device = Device::flex();
-        let values: Vec<f32> = (0..60).map(|i| ((i * 37 % 61) as f32).sin()).collect();
-        let tensor = Tensor::<2>::from_data(TensorData::new(values, [3, 20]), &device);
-        for k in [1, 4, 20] {
-            let sorted = |mut rows: Vec<Vec<(f32, u32)>>| {
-                rows.iter_mut().for_each(|r| r.sort_unstable_by_key(|e| e.1));
-                rows
-            };
-            assert_eq!(sorted(top_k(tensor.clone(), k)), sorted(top_k_composed(tensor.clone(), k)));
+        let values: Vec<f32> = (0..90).map(|i| ((i * 37 % 91) as f32).sin()).collect();
+        let tensor = Tensor::<2>::from_data(TensorData::new(values, [3, 30]), &device);
+        for k in [1, 4, 29, 30] {
+            let (fast, composed) = (candidates(tensor.clone(), k), candidates_composed(tensor.clone(), k));
+            for (a, b) in fast.iter().zip(&composed) {
+                assert!(a.complete && b.complete && a.rows.len() == k && a.rows.iter().all(|c| b.rows.contains(c)));
+            }
         }
+    }
+
+    #[test]
+    fn a_row_of_equal_values_is_not_complete_for_a_top_k_that_leaves_some_out() {
+        let tensor = Tensor::<2>::ones([1, 30], &Device::flex());
+        assert_eq!(candidates(tensor.clone(), 2)[0].rows.len(), 30);
+        assert!(!candidates_composed(tensor, 2)[0].complete);
     }
 }

@@ -5,6 +5,9 @@ use rayon::prelude::*;
 
 use super::{Neighbours, Own, nearest};
 
+/// Queries summed together: the labels of a row are looked up once for all of them.
+const BLOCK: usize = 16;
+
 /// The labels of the training rows, as a bank.
 #[derive(Debug, Clone, Copy)]
 pub struct LabelBank<'a> {
@@ -21,17 +24,42 @@ impl<'a> LabelBank<'a> {
     ///
     /// `probabilities` are `[queries, labels]`, row by row.
     pub fn nearest(&self, probabilities: &[f32], k: usize, own: Own) -> Neighbours {
-        let columns = self.labels.columns().max(1);
-        let found: Vec<Vec<(f64, u32)>> = probabilities
-            .par_chunks(columns)
+        let labels = self.labels.columns().max(1);
+        let blocks: Vec<Vec<Vec<(f64, u32)>>> = probabilities
+            .par_chunks(BLOCK * labels)
             .enumerate()
-            .map(|(i, p)| {
-                let own = own.map(|o| o[i]);
-                let similarity = |row: &[u32]| row.iter().map(|&l| f64::from(p[l as usize])).sum::<f64>();
-                let rows = self.labels.rows().enumerate().filter(|r| Some(r.0) != own && !r.1.is_empty());
-                nearest(rows.map(|(j, row)| (similarity(row), j as u32)).collect(), k)
+            .map_init(Vec::new, |sums, (b, queries)| {
+                self.sums(queries, sums);
+                let own_of = |q: usize| own.map(|o| o[b * BLOCK + q]);
+                let mut pairs = Vec::new();
+                (0..queries.len() / labels)
+                    .map(|q| {
+                        pairs.clear();
+                        let similar = sums.iter().enumerate().map(|(j, s)| (s[q], j as u32));
+                        pairs.extend(similar.filter(|s| s.0 > 0.0 && Some(s.1 as usize) != own_of(q)));
+                        nearest(&mut pairs, k);
+                        pairs.clone()
+                    })
+                    .collect()
             })
             .collect();
-        Neighbours::of_all(&found)
+        Neighbours::of_all(blocks.iter().flatten())
+    }
+
+    /// The sums of a block of queries' probabilities over the labels of every row.
+    fn sums(&self, queries: &[f32], sums: &mut Vec<[f64; BLOCK]>) {
+        let labels = self.labels.columns().max(1);
+        let mut by_label = vec![[0f64; BLOCK]; labels];
+        for (q, query) in queries.chunks_exact(labels).enumerate() {
+            by_label.iter_mut().zip(query).for_each(|(of_label, p)| of_label[q] = f64::from(*p));
+        }
+        sums.clear();
+        sums.extend(self.labels.rows().map(|row| {
+            let mut sum = [0f64; BLOCK];
+            for &l in row {
+                sum.iter_mut().zip(&by_label[l as usize]).for_each(|(s, p)| *s += p);
+            }
+            sum
+        }));
     }
 }

@@ -88,9 +88,9 @@ impl Neighbours {
     }
 
     /// Of queries whose pairs are given in order.
-    fn of_all(similar: &[Vec<(f64, u32)>]) -> Self {
+    fn of_all<'a>(similar: impl IntoIterator<Item = &'a Vec<(f64, u32)>>) -> Self {
         let mut out = Self::default();
-        similar.iter().for_each(|s| out.push(s));
+        similar.into_iter().for_each(|s| out.push(s));
         out
     }
 }
@@ -103,14 +103,13 @@ fn closer(a: &(f64, u32), b: &(f64, u32)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }
 
-/// The `k` first pairs, in order.
-fn nearest(mut pairs: Vec<(f64, u32)>, k: usize) -> Vec<(f64, u32)> {
+/// Leaves the `k` first pairs, in order.
+fn nearest(pairs: &mut Vec<(f64, u32)>, k: usize) {
     if k < pairs.len() {
         pairs.select_nth_unstable_by(k, closer);
         pairs.truncate(k);
     }
     pairs.sort_unstable_by(closer);
-    pairs
 }
 
 /// Bytes that a bank and its search may take.
@@ -155,7 +154,8 @@ mod tests {
 
     #[test]
     fn equal_similarities_rank_by_row() {
-        let pairs = vec![(0.5, 3), (0.9, 7), (0.5, 1), (0.5, 2)];
-        assert_eq!(nearest(pairs, 3), [(0.9, 7), (0.5, 1), (0.5, 2)]);
+        let mut pairs = vec![(0.5, 3), (0.9, 7), (0.5, 1), (0.5, 2)];
+        nearest(&mut pairs, 3);
+        assert_eq!(pairs, [(0.9, 7), (0.5, 1), (0.5, 2)]);
     }
 }

@@ -23,9 +23,9 @@ impl SparseBank {
     /// # Errors
     /// When index and search take more than the limit.
     pub fn new(rows: &FeatureRows, limit: MemoryLimit) -> Result<Self, LossError> {
-        // Beside the index every thread keeps a sum for each row and a list of the rows touched.
+        // Beside the index every thread keeps a sum for each row, a list of the rows touched and their similarities.
         let index = rows.nnz() * 8 + rows.columns() * 8 + rows.len() * 8;
-        limit.pieces(rows.len(), index, rayon::current_num_threads() * rows.len() * 12, 1)?;
+        limit.pieces(rows.len(), index, rayon::current_num_threads() * rows.len() * 28, 1)?;
         let mut starts = vec![0usize; rows.columns() + 1];
         for i in 0..rows.len() {
             rows.row(i).0.iter().for_each(|&c| starts[c as usize + 1] += 1);
@@ -52,13 +52,13 @@ impl SparseBank {
         let found: Vec<Vec<(f64, u32)>> = (0..queries.len())
             .into_par_iter()
             .map_init(
-                || (vec![0f64; self.lengths.len()], Vec::new()),
-                |(sums, touched), i| {
+                || (vec![0f64; self.lengths.len()], Vec::new(), Vec::new()),
+                |(sums, touched, pairs), i| {
                     let (columns, values) = queries.row(i);
                     self.products(columns, values, sums, touched);
                     let scale = length(values);
                     let own = own.map(|o| o[i] as u32);
-                    let mut pairs = Vec::with_capacity(touched.len());
+                    pairs.clear();
                     for row in touched.drain(..) {
                         // A sum that came back to 0 on the way is listed twice, and is 0 the second time.
                         let product = std::mem::take(&mut sums[row as usize]);
@@ -66,7 +66,8 @@ impl SparseBank {
                             pairs.push((product / (scale * self.lengths[row as usize]), row));
                         }
                     }
-                    nearest(pairs, k)
+                    nearest(pairs, k);
+                    pairs.clone()
                 },
             )
             .collect();
