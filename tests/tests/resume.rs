@@ -12,9 +12,12 @@ const LONG: &[&str] =
 const MANY: &str = "train.epochs=40";
 
 fn start(w: &Workspace, backend: &str, out: &str) -> Child {
-    let args =
-        [SMALL, LONG, &["--backend", backend, "--out", out, "--set", "data.generate.instances=6000", "--set", MANY]]
-            .concat();
+    start_with(w, backend, out, &[])
+}
+
+fn start_with(w: &Workspace, backend: &str, out: &str, more: &[&str]) -> Child {
+    let large: &[&str] = &["--set", "data.generate.instances=6000", "--set", MANY];
+    let args = [SMALL, LONG, &["--backend", backend, "--out", out], large, more].concat();
     let args: Vec<&str> = args[2..].to_vec();
     w.command(&args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -74,6 +77,20 @@ fn an_interrupt_writes_a_checkpoint_exits_130_and_the_run_goes_on_the_same() {
     signal(&child, "-INT");
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     assert!(w.path("stopped/checkpoint/last.ckpt").is_file());
+    w.ok(&["--backend", "flex", "--out", "stopped", "--resume"]);
+    same_result(&w, "whole", "stopped");
+}
+
+#[test]
+fn thresholds_and_their_bank_go_on_the_same_after_an_interrupt_inside_an_epoch() {
+    let w = Workspace::default();
+    let adaptive: &[&str] = &["--set", "loss.kind=adaptive_threshold", "--set", "loss.neighbours=embedding"];
+    assert!(start_with(&w, "flex", "whole", adaptive).wait().unwrap().success());
+    let child = start_with(&w, "flex", "stopped", adaptive);
+    wait_for_epochs(&w, "stopped", 2);
+    std::thread::sleep(Duration::from_millis(60));
+    signal(&child, "-INT");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
     w.ok(&["--backend", "flex", "--out", "stopped", "--resume"]);
     same_result(&w, "whole", "stopped");
 }

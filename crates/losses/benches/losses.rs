@@ -18,6 +18,7 @@ fn bench(c: &mut Criterion) {
         json!({"kind": "zlpr"}),
         json!({"kind": "two_way"}),
         json!({"kind": "distribution_balanced"}),
+        json!({"kind": "adaptive_threshold"}),
     ];
     #[expect(deprecated, reason = "the backend is deprecated upstream and kept here by request")]
     let devices = [("flex", Device::flex()), ("ndarray", Device::ndarray())];

@@ -47,6 +47,8 @@ fn no_loss_keeps_more_than_four_arrays_alive() {
         json!({"kind": "zlpr"}),
         json!({"kind": "two_way"}),
         json!({"kind": "distribution_balanced"}),
+        json!({"kind": "adaptive_threshold"}),
+        json!({"kind": "adaptive_threshold", "margin": "band"}),
     ] {
         let loss = serde_json::from_value::<LossConfig>(config.clone()).unwrap().init(&counts, &device).unwrap();
         let before = LIVE.load(Ordering::Relaxed);

@@ -34,6 +34,9 @@ fn all() -> Vec<Value> {
         json!({"kind": "two_way"}),
         json!({"kind": "distribution_balanced"}),
         json!({"kind": "distribution_balanced", "gamma": 2.0}),
+        json!({"kind": "adaptive_threshold"}),
+        json!({"kind": "adaptive_threshold", "margin": "band", "base": "any_class"}),
+        json!({"kind": "adaptive_threshold", "margin_weight": 0.5, "base": {"kind": "class_balanced", "base": "focal"}}),
     ]
 }
 
@@ -207,6 +210,18 @@ fn settings_out_of_range_or_contradicting_are_refused() {
             "loss: any_class is defined over bce and focal; put other wrappers around it, not inside",
         ),
         (
+            json!({"kind": "class_balanced", "base": "adaptive_threshold"}),
+            "loss: class_balanced goes inside adaptive_threshold, as its base, not around it",
+        ),
+        (
+            json!({"kind": "adaptive_threshold", "base": "adaptive_threshold"}),
+            "loss: adaptive_threshold over adaptive_threshold: a label has one threshold",
+        ),
+        (
+            json!({"kind": "adaptive_threshold", "base": {"kind": "focal", "gamma": -2.0}}),
+            "loss.base.gamma = -2 is out of range: at least 0",
+        ),
+        (
             json!({"kind": "class_balanced", "base": "zlpr"}),
             "loss: class_balanced weighs the values of labels; zlpr and two_way have none per label",
         ),
@@ -310,6 +325,8 @@ proptest! {
         prop_assert!(near(&same, &bce));
         let asymmetric = json!({"kind": "asymmetric", "gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0});
         prop_assert!(near(&of(asymmetric), &bce));
+        let same = of(json!({"kind": "adaptive_threshold", "margin_weight": 0.0}));
+        prop_assert!(near(&same, &bce));
         let focal = of(json!({"kind": "focal", "gamma": 1.5}));
         let any = json!({"kind": "any_class", "alpha": 0.0, "base": {"kind": "focal", "gamma": 1.5}});
         prop_assert!(near(&of(any), &focal));

@@ -23,12 +23,13 @@ pub(super) fn choose<S: Score>(columns: usize, values: &[S], targets: &LabelRows
         .collect();
     candidates.sort_unstable_by(|a, b| b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal));
     candidates.dedup();
-    let goodness = match objective.average {
-        Average::Micro => micro(columns, values, targets, &candidates, objective),
-        Average::Macro => macro_sum(columns, values, targets, &candidates, objective),
+    // What two sums may differ by that are the same but for their terms' rounding.
+    let (goodness, slack) = match objective.average {
+        Average::Micro => (micro(columns, values, targets, &candidates, objective), 0.0),
+        Average::Macro => (macro_sum(columns, values, targets, &candidates, objective), columns as f64 * UNIT),
     };
-    let best = (0..candidates.len()).max_by(|&a, &b| goodness[a].total_cmp(&goodness[b]));
-    best.map(|at| candidates[at].into())
+    let best = goodness.iter().copied().fold(0.0, f64::max);
+    goodness.iter().rposition(|g| *g >= best - slack).map(|at| candidates[at].into())
 }
 
 /// Hits and predictions that each candidate adds to those above it; then F of the running sums.
