@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 use data::{Dataset, FeatureRows};
-use losses::neighbours::Neighbours;
 use model::Pass;
 
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
-use crate::signals::{Query, SignalSource, no_hidden_layer};
+use crate::signals::{Query, SignalSource, Signals, no_hidden_layer};
 
 /// Instances looked at together.
 const BATCH: usize = 512;
@@ -32,12 +31,8 @@ pub struct Sight {
     pub logits: Tensor<2>,
     /// `z - θ`, the logits themselves in a model without adaptive thresholds.
     pub distances: Tensor<2>,
-    /// The training rows that voted.
-    pub neighbours: Option<Neighbours>,
-    /// How they voted, `[instances, labels]`.
-    pub votes: Option<Tensor<2>>,
-    /// How rare labels are, `[1 or instances, labels]`.
-    pub rarity: Option<Tensor<2>>,
+    /// What their thresholds are made of.
+    pub signals: Signals,
 }
 
 impl Predictor {
@@ -81,16 +76,13 @@ impl Predictor {
         let mut pass = Pass::predict();
         let logits = self.learner.model.forward(&input, &mut pass);
         let (Some(thresholds), Some(signals)) = (&self.learner.thresholds, &self.signals) else {
-            return Ok(Sight { distances: logits.clone(), logits, neighbours: None, votes: None, rarity: None });
+            return Ok(Sight { distances: logits.clone(), logits, signals: Signals::default() });
         };
         let embedding = pass.embedding.as_ref();
         let targets = targets.filter(|_| signals.is_oracle());
-        let query = Query { features, instances, own, logits: &logits, embedding, targets };
-        let neighbours = signals.neighbours(query)?;
-        let votes = signals.votes(neighbours.as_ref(), query);
-        let rarity = signals.rarity(query);
-        let distances = thresholds.distance(logits.clone(), rarity.clone(), votes.clone());
-        Ok(Sight { logits, distances, neighbours, votes, rarity })
+        let signals = signals.look(Query { features, instances, own, logits: &logits, embedding, targets })?;
+        let distances = thresholds.distance(logits.clone(), signals.rarity.clone(), signals.votes.clone());
+        Ok(Sight { logits, distances, signals })
     }
 
     /// Distances of all instances of `data`, piece by piece, with the instances of each piece.

@@ -1,14 +1,11 @@
 //! The training loop: batch → forward → loss → backward → optimizer step → observe; and what happens around it.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::{Device, Tensor};
-use losses::neighbours::DenseBank;
-use losses::{Loss, LossError, NeighbourSource};
+use losses::Loss;
 use metrics::{Decision, Direction, direction};
 use model::{Pass, Weights};
 use rand::SeedableRng;
@@ -25,7 +22,7 @@ use crate::predictor::Predictor;
 use crate::progress::{Display, EpochBar};
 use crate::run_folder::{Event, RunFolder};
 use crate::sampler::Sampler;
-use crate::signals::{Query, SignalSource, TrainingRows, no_hidden_layer};
+use crate::signals::{Query, RunSignals};
 use crate::splits::Splits;
 
 /// On a GPU losses are looked at in groups of this many steps, so that no step waits for a number.
@@ -41,11 +38,7 @@ pub struct Trainer<'a> {
     device: Device,
     dense: bool,
     loss: Box<dyn Loss>,
-    /// Where the signals of learnt thresholds come from, in training and where nobody knows the labels.
-    signals: Option<Arc<SignalSource>>,
-    signals_of_prediction: Option<Arc<SignalSource>>,
-    /// Whether the model can be evaluated without true labels.
-    predicts: bool,
+    signals: RunSignals,
     sampler: Box<dyn Sampler>,
     optimizer: Optimizer,
     schedule: Schedule,
@@ -96,7 +89,7 @@ impl<'a> Trainer<'a> {
         let (seed, features) = (config.seed, splits.schema().features);
         let learner = Learner::new(&config.model, &config.loss.config, features, &splits.counts, seed, &device)?;
         let loss = config.loss.config.init(&splits.counts, &plain)?;
-        let (signals, signals_of_prediction, predicts) = signals(config, splits, &plain)?;
+        let signals = RunSignals::new(config, splits, &plain)?;
         let batch_size = config.train.batch_size;
         let steps = splits.train.len().div_ceil(batch_size);
         let generator = |stream: u64| {
@@ -108,8 +101,6 @@ impl<'a> Trainer<'a> {
             dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
             loss,
             signals,
-            signals_of_prediction,
-            predicts,
             sampler: config.sampler.init(splits.train.len(), batch_size),
             optimizer: Optimizer::new(config.optimizer.clone()),
             schedule: Schedule::new(
@@ -148,7 +139,7 @@ impl<'a> Trainer<'a> {
 
     /// Whether the model can be evaluated without true labels.
     pub fn predicts(&self) -> bool {
-        self.predicts
+        self.signals.predict()
     }
 
     /// Whether features reach the model as a matrix.
@@ -173,8 +164,8 @@ impl<'a> Trainer<'a> {
         }
         let misfit = |e| Error::Request(format!("{}: {e}", which.path(self.folder.path()).display()));
         let learner = learner.with(&state.weights).map_err(misfit)?;
-        if let (Some(signals), Some((rows, width))) = (&self.signals, state.embedding) {
-            self.signals = Some(Arc::new(signals.with_embedding(rows, width)?));
+        if let Some((rows, width)) = state.embedding {
+            self.signals.see(&rows, width)?;
         }
         self.optimizer.restore(state.optimizer);
         self.progress = state.progress;
@@ -190,7 +181,7 @@ impl<'a> Trainer<'a> {
     pub fn run(mut self, mut learner: Learner, display: Display) -> Result<Outcome> {
         let epochs = self.config.train.epochs;
         let bar = display.epochs(epochs, self.splits.train.len().div_ceil(self.config.train.batch_size));
-        if self.signals.as_ref().is_some_and(|s| s.embedding().is_none()) {
+        if self.signals.embedding().is_none() {
             self.look_at_training_rows(&learner)?;
         }
         while self.progress.epoch < epochs && !self.is_patience_over() {
@@ -248,7 +239,15 @@ impl<'a> Trainer<'a> {
         let mut pass = Pass::train(&mut self.progress.dropout_rng);
         let logits = learner.model.forward(&features, &mut pass);
         let (tape, embedding) = (pass.tape, pass.embedding);
-        let distances = self.distances(&learner, logits, embedding.as_ref(), instances, &targets)?;
+        let query = Query {
+            features: &train.features,
+            instances,
+            own: true,
+            logits: &logits,
+            embedding: embedding.as_ref(),
+            targets: Some(&targets),
+        };
+        let distances = self.signals.distances(&learner, query)?;
         let values = self.loss.forward(distances, targets);
         let loss = values.reduce(self.config.loss.reduction);
         let parts = values.parts(self.config.loss.reduction);
@@ -261,23 +260,6 @@ impl<'a> Trainer<'a> {
         Ok((learner, pending))
     }
 
-    /// How far logits lie above the thresholds learnt with the model; the logits themselves where there are none.
-    fn distances(
-        &self,
-        learner: &Learner,
-        logits: Tensor<2>,
-        embedding: Option<&Tensor<2>>,
-        instances: &[usize],
-        targets: &Tensor<2>,
-    ) -> Result<Tensor<2>> {
-        let (Some(thresholds), Some(signals)) = (&learner.thresholds, &self.signals) else { return Ok(logits) };
-        let features = &self.splits.train.features;
-        let query = Query { features, instances, own: true, logits: &logits, embedding, targets: Some(targets) };
-        let neighbours = signals.neighbours(query)?;
-        let (rarity, votes) = (signals.rarity(query), signals.votes(neighbours.as_ref(), query));
-        Ok(thresholds.distance(logits, rarity, votes))
-    }
-
     /// The learning rates of a step: the thresholds' own follows the schedule too.
     fn rates(&self, learning_rate: f64) -> Rates {
         let own = self.config.loss.config.thresholds().and_then(|t| t.learning_rate);
@@ -287,19 +269,12 @@ impl<'a> Trainer<'a> {
 
     /// Renews the bank of the training rows' last hidden layer, where neighbours are found by it.
     fn look_at_training_rows(&mut self, learner: &Learner) -> Result<()> {
-        let validates = self.splits.validation.is_some();
-        let stale = |s: &Option<Arc<SignalSource>>| s.as_ref().is_some_and(|s| s.is_embedding());
-        if !stale(&self.signals) && !(stale(&self.signals_of_prediction) && validates) {
+        if !self.signals.want_embedding(self.splits.validation.is_some()) {
             return Ok(());
         }
         let predictor = Predictor::new(learner.valid(), None, self.dense, &self.device);
         let (rows, width) = predictor.embed(&self.splits.train.features)?;
-        for signals in [&mut self.signals, &mut self.signals_of_prediction] {
-            if let Some(old) = signals.as_ref().filter(|s| s.is_embedding()) {
-                *signals = Some(Arc::new(old.with_embedding(rows.clone(), width)?));
-            }
-        }
-        Ok(())
+        self.signals.see(&rows, width)
     }
 
     /// Reads the losses of the last steps back and adds them to the epoch's sums.
@@ -377,8 +352,8 @@ impl<'a> Trainer<'a> {
 
     /// Metrics of the validation split into the event; true where the monitored one is the best so far.
     fn validate(&mut self, learner: &Learner, event: &mut Event) -> Result<bool> {
-        let Some(validation) = self.splits.validation.as_ref().filter(|_| self.predicts) else { return Ok(false) };
-        let predictor = Predictor::new(learner.valid(), self.signals_of_prediction.clone(), self.dense, &self.device);
+        let Some(validation) = self.splits.validation.as_ref().filter(|_| self.predicts()) else { return Ok(false) };
+        let predictor = Predictor::new(learner.valid(), self.signals.of_prediction(), self.dense, &self.device);
         let reduction = self.config.loss.reduction;
         let (scores, loss) = score_with_loss(&predictor, validation, &*self.loss, reduction)?;
         let mut table = self.judge.metrics(&scores, &validation.labels)?;
@@ -406,7 +381,7 @@ impl<'a> Trainer<'a> {
     /// Writes a checkpoint; returns the weights it holds.
     fn save(&mut self, learner: &Learner, which: Which) -> Result<Weights> {
         // Between epochs the bank follows from the weights; inside one it is the one of its start.
-        let bank = self.signals.as_ref().and_then(|s| s.embedding()).filter(|_| self.progress.step_in_epoch > 0);
+        let bank = self.signals.embedding().filter(|_| self.progress.step_in_epoch > 0);
         let state = State {
             weights: learner.weights(),
             optimizer: self.optimizer.state(),
@@ -419,61 +394,4 @@ impl<'a> Trainer<'a> {
         }
         Ok(state.weights)
     }
-}
-
-/// Signals for training, signals for prediction, and whether the model predicts at all.
-type Both = (Option<Arc<SignalSource>>, Option<Arc<SignalSource>>, bool);
-
-/// The signals of the thresholds that are learnt with the model.
-fn signals(config: &Config, splits: &Splits, device: &Device) -> Result<Both> {
-    let Some(settings) = config.loss.config.thresholds() else { return Ok((None, None, true)) };
-    let train = &splits.train;
-    let rows = TrainingRows {
-        labels: Arc::new(train.labels.clone()),
-        origin: splits.origin.clone(),
-        features: Some(Cow::Borrowed(&train.features)),
-        embedding: None,
-    };
-    let make = |source| SignalSource::new(settings, source, &rows, &splits.counts, device);
-    let to_evaluate = splits.validation.is_some() || splits.test.is_some();
-    let prediction = match settings.source_of_prediction() {
-        Ok(source) => Some(source),
-        // Nothing is asked to predict, yet.
-        Err(LossError::Oracle(_) | LossError::OracleRarity) if !to_evaluate => None,
-        Err(LossError::NoPrediction(_)) => {
-            if to_evaluate {
-                tracing::warn!("loss.predict_neighbours = none: validation and test data are not evaluated");
-            }
-            None
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if prediction.is_none() && config.train.early_stopping.is_some() {
-        return Err(Error::Request(
-            "train.early_stopping needs a model that predicts; set loss.predict_neighbours".into(),
-        ));
-    }
-    let unseen = splits.counts.labels.iter().filter(|&&n| n == 0).count();
-    if unseen > 0 {
-        let fixed = settings.static_threshold;
-        tracing::info!("{unseen} labels without a positive in training keep the static threshold, {fixed}");
-    }
-    for source in [settings.uses_neighbours().then_some(settings.neighbours), prediction.flatten()] {
-        if source == Some(NeighbourSource::Embedding) {
-            let width = config.model.embedding_width().ok_or_else(no_hidden_layer)?;
-            DenseBank::fits(train.len(), width, settings.limit())?;
-        }
-    }
-    let started = Instant::now();
-    let mut training = make(settings.uses_neighbours().then_some(settings.neighbours))?;
-    let same = prediction == Some(training.source());
-    let apart = match prediction {
-        Some(source) if !same => Some(Arc::new(make(source)?)),
-        _ => None,
-    };
-    training.remember(&train.features);
-    tracing::debug!("neighbours of {} training instances: {:.2} s", train.len(), started.elapsed().as_secs_f64());
-    let training = Arc::new(training);
-    let for_prediction = if same { Some(training.clone()) } else { apart };
-    Ok((Some(training), for_prediction, prediction.is_some()))
 }

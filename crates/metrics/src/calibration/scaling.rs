@@ -168,39 +168,29 @@ fn platt(pairs: &[(f32, bool)]) -> Option<(f64, f64)> {
         return None;
     }
     let (yes, no) = ((positives as f64 + 1.0) / (positives as f64 + 2.0), 1.0 / (negatives as f64 + 2.0));
-    let target = |relevant: bool| if relevant { yes } else { no };
-    let value = |a: f64, b: f64| -> f64 {
-        let one = |p: &(f32, bool)| {
-            let u = a * f64::from(p.0) + b;
-            // softplus(u) - t u
-            u.max(0.0) + (-u.abs()).exp().ln_1p() - target(p.1) * u
-        };
-        pairs.iter().map(one).sum()
-    };
-    let (mut a, mut b) = (0.0, ((positives as f64 + 1.0) / (negatives as f64 + 1.0)).ln());
-    let mut now = value(a, b);
-    for _ in 0..STEPS {
-        let (mut ga, mut gb, mut haa, mut hab, mut hbb) = (0.0, 0.0, 1e-12, 0.0, 1e-12);
+    let look = |a: f64, b: f64| {
+        let mut out = Curve { value: 0.0, slope: [0.0; 2], bend: [1e-12, 0.0, 1e-12] };
         for &(z, relevant) in pairs {
             let z = f64::from(z);
-            let p = sigmoid_f64(a * z + b);
-            let (error, curve) = (p - target(relevant), p * (1.0 - p));
-            ga += error * z;
-            gb += error;
-            haa += curve * z * z;
-            hab += curve * z;
-            hbb += curve;
+            out.add(a * z + b, z, if relevant { yes } else { no });
         }
-        if ga.abs() < 1e-9 && gb.abs() < 1e-9 {
-            break;
-        }
+        out
+    };
+    let (mut a, mut b) = (0.0, ((positives as f64 + 1.0) / (negatives as f64 + 1.0)).ln());
+    let mut now = look(a, b);
+    for _ in 0..STEPS {
+        let [ga, gb] = now.slope;
+        let [haa, hab, hbb] = now.bend;
         let determinant = haa * hbb - hab * hab;
         let (da, db) = (-(hbb * ga - hab * gb) / determinant, -(haa * gb - hab * ga) / determinant);
         let promised = ga * da + gb * db;
+        if promised > -1e-12 * pairs.len() as f64 {
+            break;
+        }
         let mut step = 1.0;
         let next = loop {
-            let next = value(a + step * da, b + step * db);
-            if next <= now + 1e-4 * step * promised {
+            let next = look(a + step * da, b + step * db);
+            if next.value <= now.value + 1e-4 * step * promised {
                 break Some(next);
             }
             step /= 2.0;
@@ -212,6 +202,30 @@ fn platt(pairs: &[(f32, bool)]) -> Option<(f64, f64)> {
         (a, b, now) = (a + step * da, b + step * db, next);
     }
     (a > 0.0 && a.is_finite() && b.is_finite()).then_some((a, b))
+}
+
+/// Negative log likelihood of one label at some slope and intercept, with its derivatives.
+struct Curve {
+    value: f64,
+    /// By slope and by intercept.
+    slope: [f64; 2],
+    /// Second derivatives: slope twice, both, intercept twice.
+    bend: [f64; 3],
+}
+
+impl Curve {
+    /// Adds `softplus(u) - target · u` of a pair with logit `z`.
+    fn add(&mut self, u: f64, z: f64, target: f64) {
+        let e = (-u.abs()).exp();
+        let p = if u >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) };
+        let (error, curve) = (p - target, p * (1.0 - p));
+        self.value += u.max(0.0) + e.ln_1p() - target * u;
+        self.slope[0] += error * z;
+        self.slope[1] += error;
+        self.bend[0] += curve * z * z;
+        self.bend[1] += curve * z;
+        self.bend[2] += curve;
+    }
 }
 
 #[cfg(test)]

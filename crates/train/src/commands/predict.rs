@@ -128,8 +128,8 @@ impl<'a> Explanations<'a> {
             from: self,
             sight,
             distances: view(&sight.distances),
-            votes: sight.votes.as_ref().map(view),
-            rarity: sight.rarity.as_ref().map(view),
+            votes: sight.signals.votes.as_ref().map(view),
+            rarity: sight.signals.rarity.as_ref().map(view),
         }
     }
 }
@@ -164,7 +164,7 @@ impl Explained<'_> {
             "rule": rule,
             "parts": parts,
         });
-        if let (Some(found), Some(signals)) = (&self.sight.neighbours, self.from.predictor.signals()) {
+        if let (Some(found), Some(signals)) = (&self.sight.signals.neighbours, self.from.predictor.signals()) {
             let voters = signals.voters(found.of(i), l as u32);
             let list = voters.iter().map(|(row, weight)| json!({"instance": row, "weight": weight}));
             out["neighbours"] = list.collect();

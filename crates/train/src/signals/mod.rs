@@ -1,5 +1,7 @@
 //! The signals that adaptive thresholds are made of: how rare labels are, and how an instance's neighbours vote.
 
+mod of_run;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use losses::rarity::{TermRarity, idf};
 use losses::{AdaptiveThresholdConfig, Idf, LossError, NeighbourSource, TrainingCounts};
 
 use crate::error::{Error, Result};
+
+pub use of_run::RunSignals;
 
 /// Features denser than this are compared by matmul, others by sparse products.
 const DENSE: f64 = 0.1;
@@ -44,6 +48,17 @@ pub struct Query<'a> {
     pub targets: Option<&'a Tensor<2>>,
 }
 
+/// The signals of some instances.
+#[derive(Default)]
+pub struct Signals {
+    /// The training rows that voted; none where neighbours are not training rows, or have no say.
+    pub neighbours: Option<Neighbours>,
+    /// `KNN`: how neighbours voted, `[instances, labels]`.
+    pub votes: Option<Tensor<2>>,
+    /// How rare labels are, `[1 or instances, labels]`.
+    pub rarity: Option<Tensor<2>>,
+}
+
 /// Makes the signals of one source of neighbours and one kind of rarity.
 #[derive(Debug, Clone)]
 pub struct SignalSource {
@@ -74,7 +89,7 @@ enum Search {
 enum Rarity {
     Nothing,
     /// `[1, labels]`.
-    Labels(Tensor<2>),
+    Labels(Box<Tensor<2>>),
     Terms(Arc<TermRarity>),
     Authors,
 }
@@ -114,7 +129,7 @@ impl SignalSource {
             _ if !config.uses_rarity() => Rarity::Nothing,
             Idf::Counts => {
                 let values: Vec<f32> = idf(counts).iter().map(|v| *v as f32).collect();
-                Rarity::Labels(Tensor::<1>::from_floats(values.as_slice(), device).unsqueeze())
+                Rarity::Labels(Box::new(Tensor::<1>::from_floats(values.as_slice(), device).unsqueeze()))
             }
             Idf::Tfidf => Rarity::Terms(Arc::new(TermRarity::new(features()?, &rows.labels, counts))),
             Idf::Authors => Rarity::Authors,
@@ -185,11 +200,16 @@ impl SignalSource {
         self.fixed = found.map(Arc::new);
     }
 
-    /// The training rows that vote for each instance; none where they are not training rows.
+    /// The signals of some instances.
     ///
     /// # Errors
     /// For a model without the hidden layer that is compared.
-    pub fn neighbours(&self, query: Query) -> Result<Option<Neighbours>> {
+    pub fn look(&self, query: Query) -> Result<Signals> {
+        let neighbours = self.neighbours(query)?;
+        Ok(Signals { votes: self.votes(neighbours.as_ref(), query), rarity: self.rarity(query), neighbours })
+    }
+
+    fn neighbours(&self, query: Query) -> Result<Option<Neighbours>> {
         if let Some(fixed) = self.fixed.as_ref().filter(|_| query.own) {
             return Ok(Some(fixed.select(query.instances)));
         }
@@ -213,8 +233,7 @@ impl SignalSource {
         Ok(Some(found))
     }
 
-    /// `KNN`, `[instances, labels]`, given the neighbours where they are training rows.
-    pub fn votes(&self, neighbours: Option<&Neighbours>, query: Query) -> Option<Tensor<2>> {
+    fn votes(&self, neighbours: Option<&Neighbours>, query: Query) -> Option<Tensor<2>> {
         if let Some(neighbours) = neighbours {
             let data = TensorData::new(neighbours.votes(&self.labels), [neighbours.len(), self.labels.columns()]);
             return Some(Tensor::from_data(data, &self.device));
@@ -227,11 +246,10 @@ impl SignalSource {
         }
     }
 
-    /// The rarity signal, `[1 or instances, labels]`.
-    pub fn rarity(&self, query: Query) -> Option<Tensor<2>> {
+    fn rarity(&self, query: Query) -> Option<Tensor<2>> {
         match &self.rarity {
             Rarity::Nothing => None,
-            Rarity::Labels(values) => Some(values.clone()),
+            Rarity::Labels(values) => Some((**values).clone()),
             Rarity::Authors => query.targets.map(|t| batch::authors_rarity(t.clone())),
             Rarity::Terms(terms) => {
                 use rayon::prelude::*;
