@@ -5,6 +5,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use data::LabelRows;
 use metrics::calibration::scaling::{Calibration, ScalingMethod};
+use metrics::thresholds::Method;
 use metrics::{Scores, ThresholdsConfig};
 
 const LABELS: usize = 1_000;
@@ -41,12 +42,13 @@ fn bench(c: &mut Criterion) {
         let all = ["per_label f1_macro", "per_label f1_micro", "global f1_macro", "global f1_micro", "cardinality"];
         for text in &all[..if instances > 10_000 { 2 } else { 5 }] {
             let (method, objective) = text.split_once(' ').unwrap_or((*text, ""));
-            let objective = objective.parse().unwrap_or_default();
-            let config = match method {
-                "global" => ThresholdsConfig::Global { objective },
-                "cardinality" => ThresholdsConfig::Cardinality {},
-                _ => ThresholdsConfig::PerLabel { objective, min_positives: 2 },
+            let method = match method {
+                "global" => Method::Global,
+                "cardinality" => Method::Cardinality,
+                _ => Method::PerLabel,
             };
+            let objective = objective.parse().unwrap_or_default();
+            let config = ThresholdsConfig { method, objective, ..ThresholdsConfig::default() };
             group.bench_function(BenchmarkId::from_parameter(text), |b| {
                 b.iter(|| config.choose(&scores, &targets, &shares));
             });

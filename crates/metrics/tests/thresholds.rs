@@ -1,7 +1,7 @@
 //! Thresholds against golden values, and every method against a search through all candidates.
 
 use data::LabelRows;
-use metrics::thresholds::{Average, Objective};
+use metrics::thresholds::{Average, Method, Objective};
 use metrics::{Decision, Scores, ThresholdError, ThresholdsConfig, per_label};
 use proptest::prelude::*;
 use serde_json::Value;
@@ -24,6 +24,10 @@ fn labels(rows: &[Vec<bool>]) -> LabelRows {
 
 fn method(text: &str) -> ThresholdsConfig {
     serde_json::from_value(read(text)).unwrap()
+}
+
+fn of(method: Method, objective: Objective) -> ThresholdsConfig {
+    ThresholdsConfig { method, objective, ..ThresholdsConfig::default() }
 }
 
 fn choose(config: &ThresholdsConfig, columns: usize, values: &[f64], targets: &LabelRows) -> Decision {
@@ -94,7 +98,7 @@ fn distinct(values: impl Iterator<Item = f64>) -> Vec<f64> {
 proptest! {
     #[test]
     fn no_global_threshold_is_better_and_the_lowest_wins((values, targets, objective) in example()) {
-        let found = choose(&ThresholdsConfig::Global { objective }, 3, &values, &targets);
+        let found = choose(&of(Method::Global, objective), 3, &values, &targets);
         let best = goodness(objective, &found, 3, &values, &targets);
         let at = thresholds(found)[0];
         for candidate in distinct(values.iter().copied()) {
@@ -114,7 +118,7 @@ proptest! {
 
     #[test]
     fn no_thresholds_of_the_labels_are_better((values, targets, objective) in example()) {
-        let config = ThresholdsConfig::PerLabel { objective, min_positives: 1 };
+        let config = ThresholdsConfig { min_positives: 1, ..of(Method::PerLabel, objective) };
         let found = choose(&config, 3, &values, &targets);
         let best = goodness(objective, &found, 3, &values, &targets);
         let chosen = thresholds(found);
@@ -136,7 +140,7 @@ proptest! {
 
     #[test]
     fn no_number_of_labels_is_better((values, targets, objective) in example()) {
-        let found = choose(&ThresholdsConfig::TopK { k: None, objective }, 3, &values, &targets);
+        let found = choose(&of(Method::TopK, objective), 3, &values, &targets);
         let best = goodness(objective, &found, 3, &values, &targets);
         for k in 1..=3 {
             prop_assert!(goodness(objective, &Decision::TopK(k), 3, &values, &targets) < best + 1e-9);
@@ -145,7 +149,7 @@ proptest! {
 
     #[test]
     fn cardinality_predicts_the_training_share_as_nearly_as_scores_allow((values, targets, _) in example()) {
-        let found = thresholds(choose(&ThresholdsConfig::Cardinality {}, 3, &values, &targets));
+        let found = thresholds(choose(&of(Method::Cardinality, Objective::default()), 3, &values, &targets));
         let n = targets.len();
         for (l, at) in found.iter().enumerate() {
             let count = |t: f64| values.iter().skip(l).step_by(3).filter(|s| **s >= t).count() as f64;

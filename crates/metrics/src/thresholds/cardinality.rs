@@ -13,7 +13,7 @@ pub(super) fn choose<S: Score>(columns: usize, values: &[S], targets: &LabelRows
     map_columns(columns, values, targets, |l, pairs| {
         sort_descending(pairs);
         let wanted = training_shares[l] * pairs.len() as f64;
-        let highest = pairs.first().map_or(super::HALF, |p| p.0.into());
+        let highest = pairs.first().map_or(1.0, |p| p.0.into());
         let mut nearest = (wanted, highest.next_up());
         for cut in cuts(pairs) {
             let off = (cut.predicted as f64 - wanted).abs();

@@ -17,58 +17,43 @@ use crate::{Score, Scores};
 
 pub use objective::{Average, Objective};
 
-/// A score in the middle: the threshold where nothing better is known.
-const HALF: f64 = 0.5;
-
-/// How thresholds are chosen, with settings.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "method", rename_all = "snake_case", deny_unknown_fields)]
-pub enum ThresholdsConfig {
+/// How thresholds are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Method {
     /// One value for every label, chosen by hand.
-    Fixed {
-        /// A label is predicted at a score of at least this.
-        #[serde(default = "half")]
-        value: f64,
-    },
+    #[default]
+    Fixed,
     /// One value for every label, the best on validation data.
-    Global {
-        /// What it maximises.
-        #[serde(default)]
-        objective: Objective,
-    },
+    Global,
     /// Each label's own best value (SCut).
-    PerLabel {
-        /// What it maximises.
-        #[serde(default)]
-        objective: Objective,
-        /// A label with fewer positives in the validation data takes the global value.
-        #[serde(default = "two")]
-        min_positives: usize,
-    },
+    PerLabel,
     /// Each label is predicted for the share of instances that carry it in the training data (PCut).
-    Cardinality {},
+    Cardinality,
     /// The k best labels of every instance (RCut).
-    TopK {
-        /// How many; absent: the best number on validation data, up to 100.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        k: Option<usize>,
-        /// What the number maximises.
-        #[serde(default)]
-        objective: Objective,
-    },
+    TopK,
 }
 
-fn half() -> f64 {
-    HALF
-}
-
-fn two() -> usize {
-    2
+/// A method with its settings; those of other methods do not matter.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ThresholdsConfig {
+    /// How thresholds are chosen.
+    pub method: Method,
+    /// The threshold of `fixed`, and where validation data has no positive to choose one by.
+    pub value: f64,
+    /// What `global`, `per_label` and `top_k` maximise.
+    pub objective: Objective,
+    /// `per_label`: a label with fewer positives in the validation data takes the global value.
+    pub min_positives: usize,
+    /// `top_k`: how many; absent: the best number on validation data, up to 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub k: Option<usize>,
 }
 
 impl Default for ThresholdsConfig {
     fn default() -> Self {
-        Self::Fixed { value: half() }
+        Self { method: Method::Fixed, value: 0.5, objective: Objective::default(), min_positives: 2, k: None }
     }
 }
 
@@ -131,16 +116,23 @@ pub enum ThresholdError {
     },
 }
 
+impl Method {
+    /// Its name in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Global => "global",
+            Self::PerLabel => "per_label",
+            Self::Cardinality => "cardinality",
+            Self::TopK => "top_k",
+        }
+    }
+}
+
 impl ThresholdsConfig {
     /// The method's name.
     pub fn name(&self) -> &'static str {
-        match self {
-            Self::Fixed { .. } => "fixed",
-            Self::Global { .. } => "global",
-            Self::PerLabel { .. } => "per_label",
-            Self::Cardinality {} => "cardinality",
-            Self::TopK { .. } => "top_k",
-        }
+        self.method.name()
     }
 
     /// Ranges.
@@ -149,12 +141,16 @@ impl ThresholdsConfig {
     /// For a setting outside its range.
     pub fn check(&self) -> Result<(), ThresholdError> {
         let refuse = |key, value: String, range| Err(ThresholdError::OutOfRange { key, value, range });
-        match self {
-            Self::Fixed { value } if !value.is_finite() => refuse("value", value.to_string(), "a finite number"),
-            Self::PerLabel { min_positives: 0, .. } => refuse("min_positives", "0".into(), "at least 1"),
-            Self::TopK { k: Some(0), .. } => refuse("k", "0".into(), "at least 1"),
-            _ => Ok(()),
+        if !self.value.is_finite() {
+            return refuse("value", self.value.to_string(), "a finite number");
         }
+        if self.min_positives == 0 {
+            return refuse("min_positives", "0".into(), "at least 1");
+        }
+        if self.k == Some(0) {
+            return refuse("k", "0".into(), "at least 1");
+        }
+        Ok(())
     }
 
     /// The rule where no validation data is needed for it.
@@ -162,10 +158,10 @@ impl ThresholdsConfig {
     /// # Errors
     /// For a method that needs some.
     pub fn without_validation(&self) -> Result<Decision, ThresholdError> {
-        match self {
-            Self::Fixed { value } => Ok(Decision::Thresholds(vec![*value])),
-            Self::TopK { k: Some(k), .. } => Ok(Decision::TopK(*k)),
-            other => Err(ThresholdError::NoValidation(other.name())),
+        match (self.method, self.k) {
+            (Method::Fixed, _) => Ok(Decision::Thresholds(vec![self.value])),
+            (Method::TopK, Some(k)) => Ok(Decision::TopK(k)),
+            (method, _) => Err(ThresholdError::NoValidation(method.name())),
         }
     }
 
@@ -185,22 +181,19 @@ impl ThresholdsConfig {
         if let Ok(decision) = self.without_validation() {
             return plain(decision);
         }
-        if let Self::TopK { objective, .. } = self {
-            return plain(Decision::TopK(top_k::choose(scores, targets, *objective)));
+        if self.method == Method::TopK {
+            return plain(Decision::TopK(top_k::choose(scores, targets, self.objective)));
         }
         let Scores::Dense { columns, values } = scores else { return Err(ThresholdError::NotAllScores(self.name())) };
-        match self {
-            Self::PerLabel { objective, min_positives } => {
-                Ok(per_label::choose(*columns, values, targets, *objective, *min_positives))
-            }
-            Self::Cardinality {} => {
+        match self.method {
+            Method::PerLabel => Ok(per_label::choose(*columns, values, targets, self)),
+            Method::Cardinality => {
                 plain(Decision::Thresholds(cardinality::choose(*columns, values, targets, training_shares)))
             }
-            Self::Global { objective } => {
-                let value = global::choose(*columns, values, targets, *objective).unwrap_or(HALF);
+            _ => {
+                let value = global::choose(*columns, values, targets, self.objective).unwrap_or(self.value);
                 plain(Decision::Thresholds(vec![value]))
             }
-            Self::Fixed { .. } | Self::TopK { .. } => self.without_validation().and_then(plain),
         }
     }
 }

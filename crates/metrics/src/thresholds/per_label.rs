@@ -2,24 +2,18 @@
 
 use data::LabelRows;
 
-use super::{Average, Chosen, Cut, Decision, HALF, Objective, cuts, global};
+use super::{Average, Chosen, Cut, Decision, Objective, ThresholdsConfig, cuts, global};
 use crate::Score;
 use crate::columns::{map_columns, sort_descending};
 
-/// Thresholds that maximise `objective`; labels with fewer than `min_positives` positives take the global value.
-pub(super) fn choose<S: Score>(
-    columns: usize,
-    values: &[S],
-    targets: &LabelRows,
-    objective: Objective,
-    min_positives: usize,
-) -> Chosen {
-    let counts = targets.counts();
-    let rare = |l: usize| counts[l] < min_positives;
+/// Thresholds that maximise the objective; labels with fewer than `min_positives` positives take the global value.
+pub(super) fn choose<S: Score>(columns: usize, values: &[S], targets: &LabelRows, config: &ThresholdsConfig) -> Chosen {
+    let (objective, counts) = (config.objective, targets.counts());
+    let rare = |l: usize| counts[l] < config.min_positives;
     let fallbacks = (0..columns).filter(|&l| rare(l)).count();
     let global = match fallbacks {
-        0 => HALF,
-        _ => global::choose(columns, values, targets, objective).unwrap_or(HALF),
+        0 => config.value,
+        _ => global::choose(columns, values, targets, objective).unwrap_or(config.value),
     };
     // The cuts a label may choose from: one for a rare label, as it has no choice.
     let options: Vec<Vec<Cut>> = map_columns(columns, values, targets, |l, pairs| {

@@ -2,6 +2,7 @@
 
 use metrics::ThresholdsConfig;
 use metrics::calibration::scaling::ScalingMethod;
+use metrics::thresholds::Method;
 
 use crate::backend;
 use crate::cli::{CalibrationChoice, TuneArgs, TuneMethod};
@@ -45,7 +46,7 @@ pub fn run(args: &TuneArgs) -> Result<()> {
         let result = results::look(name, set, false, &predictor, &description, &config.report)?;
         metrics.record(name, &result, &predictor, &description);
         let old = before.split.get(name).filter(|_| before.protocol == Protocol::Standard);
-        text += &table::before_after(name, &before.thresholds, old, args.method_name(), &result.table);
+        text += &table::before_after(name, &before.thresholds, old, thresholds.name(), &result.table);
         last = Some(result);
     }
     stored_model::save_description(folder.path(), &description)?;
@@ -54,21 +55,16 @@ pub fn run(args: &TuneArgs) -> Result<()> {
     table::say(&text)
 }
 
-impl TuneArgs {
-    fn method_name(&self) -> &'static str {
-        thresholds(self).name()
-    }
-}
-
 fn thresholds(args: &TuneArgs) -> ThresholdsConfig {
-    let (objective, min_positives) = (args.objective, args.min_positives);
-    match args.method {
-        TuneMethod::Fixed => ThresholdsConfig::Fixed { value: args.value },
-        TuneMethod::Global => ThresholdsConfig::Global { objective },
-        TuneMethod::PerLabel => ThresholdsConfig::PerLabel { objective, min_positives },
-        TuneMethod::Cardinality => ThresholdsConfig::Cardinality {},
-        TuneMethod::TopK => ThresholdsConfig::TopK { k: args.k, objective },
-    }
+    let method = match args.method {
+        TuneMethod::Fixed => Method::Fixed,
+        TuneMethod::Global => Method::Global,
+        TuneMethod::PerLabel => Method::PerLabel,
+        TuneMethod::Cardinality => Method::Cardinality,
+        TuneMethod::TopK => Method::TopK,
+    };
+    let (value, objective, min_positives, k) = (args.value, args.objective, args.min_positives, args.k);
+    ThresholdsConfig { method, value, objective, min_positives, k }
 }
 
 fn calibration(choice: CalibrationChoice) -> ScalingMethod {

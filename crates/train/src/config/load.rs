@@ -132,8 +132,8 @@ fn set(table: &mut Table, setting: &str) -> Result<()> {
             _ => return Err(Error::Request(format!("--set {setting}: `{part}` has a value, not settings of its own"))),
         };
     }
-    // Another kind of loss, model or sampler (or method of thresholds) has other settings: those of the old one go.
-    if ["kind", "method"].contains(&last) && at.get(last).is_some_and(|old| *old != value) {
+    // Another kind of loss, model or sampler has other settings: those of the old kind go.
+    if last == "kind" && at.get("kind").is_some_and(|old| *old != value) {
         at.clear();
     }
     at.insert(last.into(), value);
