@@ -73,6 +73,12 @@ pub struct Schema {
 }
 
 impl Schema {
+    /// The same with only the given labels. Labels without names get their old indices for names.
+    pub fn keep_labels(&self, kept: &[u32]) -> Self {
+        let names: Names = kept.iter().map(|&l| self.label_name(l as usize)).collect();
+        Self { labels: kept.len(), label_names: Some(Arc::new(names)), ..self.clone() }
+    }
+
     /// The name of label `l`, or its index where labels have no names.
     pub fn label_name(&self, l: usize) -> String {
         match &self.label_names {
@@ -117,6 +123,30 @@ impl Dataset {
             missing: self.missing,
             unknown_features: self.unknown_features,
         }
+    }
+
+    /// Appends the instances of `other`, which must have the same columns.
+    pub fn append(&mut self, other: &Self) {
+        for i in 0..other.len() {
+            let (indices, values) = other.features.row(i);
+            let row: Vec<(u32, f32)> = indices.iter().copied().zip(values.iter().copied()).collect();
+            self.features.push(&row);
+            self.labels.push(other.labels.row(i));
+        }
+        self.missing += other.missing;
+        self.unknown_features += other.unknown_features;
+    }
+
+    /// Keeps the given labels, ascending, and leaves out all others.
+    pub fn keep_labels(&mut self, kept: &[u32]) {
+        let mut place = vec![None; self.labels.columns()];
+        (0u32..).zip(kept).for_each(|(new, &old)| place[old as usize] = Some(new));
+        let mut labels = LabelRows::new(kept.len());
+        for row in self.labels.rows() {
+            labels.push(&row.iter().filter_map(|&l| place[l as usize]).collect::<Vec<_>>());
+        }
+        self.labels = labels;
+        self.schema = self.schema.keep_labels(kept);
     }
 
     /// Widens the label columns to `schema`, which must extend this data set's own.

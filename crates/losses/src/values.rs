@@ -62,6 +62,11 @@ impl LossValues {
         self.reduced(self.per_instance(), reduction)
     }
 
+    /// The same number from the [`Self::per_instance`] losses, where those are at hand.
+    pub fn reduce_instances(&self, per_instance: Tensor<1>, reduction: Reduction) -> Tensor<1> {
+        self.reduced(per_instance, reduction)
+    }
+
     fn label_sums(&self) -> Option<Tensor<1>> {
         self.labels.as_ref().map(|l| l.clone().sum_dim(1).squeeze_dim::<1>(1))
     }

@@ -1,8 +1,8 @@
 //! States of a run on disk: written whole or not at all, checksummed, read back bit for bit.
 //!
-//! A checkpoint is one line `longtail-checkpoint 1 <sha-256 of the rest>` and then a safetensors file: the model's
-//! weights under `model.`, the optimizer's arrays under `optimizer.N.`, the bank of embedding neighbours as `embedding`,
-//! everything else as JSON in its metadata.
+//! A checkpoint is one line `longtail-checkpoint 2 <sha-256 of the rest>` and then a safetensors file: the model's
+//! weights under `model.`, the optimizer's arrays under `optimizer.N.`, the sampler's under `sampler.`, how often
+//! instances were trained on as `seen`, the bank of embedding neighbours as `embedding`, everything else as JSON in its metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -16,10 +16,13 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::optimizer::OptimizerState;
+use crate::sampler::SamplerState;
 
-const MAGIC: &str = "longtail-checkpoint 1 ";
+const MAGIC: &str = "longtail-checkpoint 2 ";
 /// Name of the bank in the file.
 const EMBEDDING: &str = "embedding";
+/// Name of the counts of instances.
+const SEEN: &str = "seen";
 
 /// Which of the two states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -53,7 +56,7 @@ pub struct Progress {
     pub step_in_epoch: usize,
     /// Steps done in all.
     pub step: usize,
-    /// The sampler's generator at the start of the current epoch.
+    /// The sampler's generator.
     pub sampler_rng: ChaCha8Rng,
     /// The generator of dropout masks.
     pub dropout_rng: ChaCha8Rng,
@@ -85,6 +88,10 @@ pub struct State {
     pub weights: Weights,
     /// The optimizer's.
     pub optimizer: OptimizerState,
+    /// The sampler's.
+    pub sampler: SamplerState,
+    /// How often each instance was trained on.
+    pub seen: Vec<u32>,
     /// Inside an epoch: the bank of the training rows' last hidden layer at its start, and the layer's width.
     pub embedding: Option<(Vec<f32>, usize)>,
     /// Everything else.
@@ -167,24 +174,32 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn encode(state: &State) -> std::result::Result<Vec<u8>, String> {
-    let mut arrays: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut arrays: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
     let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
     for (name, (shape, values)) in &state.weights.0 {
-        arrays.push((format!("model.{name}"), shape.clone(), bytes(values)));
+        arrays.push((format!("model.{name}"), Dtype::F32, shape.clone(), bytes(values)));
     }
     for (name, slots) in &state.optimizer.slots {
         for (k, values) in slots.iter().enumerate() {
-            arrays.push((format!("optimizer.{k}.{name}"), vec![values.len()], bytes(values)));
+            arrays.push((format!("optimizer.{k}.{name}"), Dtype::F32, vec![values.len()], bytes(values)));
         }
     }
     if let Some((values, width)) = &state.embedding {
-        arrays.push((EMBEDDING.into(), vec![values.len() / (*width).max(1), *width], bytes(values)));
+        arrays.push((EMBEDDING.into(), Dtype::F32, vec![values.len() / (*width).max(1), *width], bytes(values)));
     }
+    for (name, values) in &state.sampler.floats {
+        arrays.push((format!("sampler.{name}"), Dtype::F32, vec![values.len()], bytes(values)));
+    }
+    for (name, values) in &state.sampler.indices {
+        arrays.push((format!("sampler.{name}"), Dtype::U32, vec![values.len()], words(values)));
+    }
+    arrays.push((SEEN.into(), Dtype::U32, vec![state.seen.len()], words(&state.seen)));
     let metadata = Metadata { progress: state.progress.clone(), optimizer_steps: state.optimizer.steps };
     let metadata = serde_json::to_string(&metadata).map_err(|e| e.to_string())?;
     let views: std::result::Result<Vec<_>, _> = arrays
         .iter()
-        .map(|(name, shape, data)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), data)?)))
+        .map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)))
         .collect();
     let views = views.map_err(|e: safetensors::SafeTensorError| e.to_string())?;
     safetensors::serialize(views, Some(HashMap::from([("state".into(), metadata)]))).map_err(|e| e.to_string())
@@ -197,10 +212,21 @@ fn decode(payload: &[u8]) -> std::result::Result<State, String> {
     let metadata: Metadata = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let (mut weights, mut embedding) = (Weights::default(), None);
     let mut optimizer = OptimizerState { steps: metadata.optimizer_steps, slots: BTreeMap::new() };
+    let (mut sampler, mut seen) = (SamplerState::default(), Vec::new());
     for (name, view) in file.tensors() {
+        if view.dtype() == Dtype::U32 {
+            let values: Vec<u32> = view.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+            match name.strip_prefix("sampler.") {
+                Some(name) => drop(sampler.indices.insert(name.to_owned(), values)),
+                None => seen = values,
+            }
+            continue;
+        }
         let values: Vec<f32> =
             view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        if name == EMBEDDING {
+        if let Some(name) = name.strip_prefix("sampler.") {
+            sampler.floats.insert(name.to_owned(), values);
+        } else if name == EMBEDDING {
             embedding = Some((values, view.shape().last().copied().unwrap_or(0)));
         } else if let Some(name) = name.strip_prefix("model.") {
             weights.0.insert(name.to_owned(), (view.shape().to_vec(), values));
@@ -211,5 +237,5 @@ fn decode(payload: &[u8]) -> std::result::Result<State, String> {
             slots[slot] = values;
         }
     }
-    Ok(State { weights, optimizer, embedding, progress: metadata.progress })
+    Ok(State { weights, optimizer, sampler, seen, embedding, progress: metadata.progress })
 }

@@ -70,6 +70,9 @@ pub struct TrainArgs {
     /// Override a setting, as in --set loss.lambda=0.05; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Train K times, each fold held back once (half of it for validation), as --set data.folds=K
+    #[arg(long, value_name = "K")]
+    pub folds: Option<usize>,
     /// Run folder; by default the next free one below runs/
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,

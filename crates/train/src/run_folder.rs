@@ -34,6 +34,7 @@ const OWN: &[&str] = &[
     "metrics.json",
     "predictions.jsonl",
     crate::report::DETAILS,
+    crate::report::SAMPLING,
     "report.html",
 ];
 
@@ -147,7 +148,8 @@ impl RunFolder {
             )));
         }
         if occupied {
-            for name in OWN {
+            let folds = (0..).map(|f| format!("fold-{f}")).take_while(|f| path.join(f).is_dir());
+            for name in OWN.iter().map(|n| (*n).to_owned()).chain(folds.collect::<Vec<_>>()) {
                 let own = path.join(name);
                 let removed = if own.is_dir() { fs::remove_dir_all(&own) } else { fs::remove_file(&own) };
                 if let Err(e) = removed

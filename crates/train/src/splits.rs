@@ -1,14 +1,17 @@
 //! The training, validation and test data of a run, scaled alike.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use data::formats::{read, read_together};
 use data::preprocess::Preprocess;
 use data::{DataError, Dataset, Schema, generate, split};
 use losses::TrainingCounts;
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, DataConfig, HoldBack, Part};
 use crate::error::{Error, Result};
+use crate::stored_model::Description;
 
 /// Data of a run. The validation split never touches the test split.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Splits {
     pub preprocess: Preprocess,
     /// What is counted in the training split.
     pub counts: TrainingCounts,
+    /// The labels that were kept, and the columns before, where some were left out.
+    pub kept: Option<Kept>,
     /// Files and their checksums.
     pub checksums: Vec<(PathBuf, String)>,
 }
@@ -45,7 +50,15 @@ impl Splits {
         if let Some(limit) = data.limit.filter(|&l| l < train.len()) {
             train = train.select(&(0..limit).collect::<Vec<_>>());
         }
+        let kept = keep_frequent(data.min_positives, [Some(&mut train), validation.as_mut(), test.as_mut()])?;
         let mut origin: Vec<usize> = (0..train.len()).collect();
+        if let Some(folds) = data.folds {
+            validation.iter().chain(&test).for_each(|set| train.append(set));
+            let [own, watched, held] = fold(&train, folds, data.fold.unwrap_or(0), config.seed)?;
+            (validation, test) = (Some(train.select(&watched)), Some(train.select(&held)));
+            train = train.select(&own);
+            origin = own;
+        }
         for (part, held, seed) in
             [(&data.test, &mut test, config.seed), (&data.validation, &mut validation, config.seed.wrapping_add(1))]
         {
@@ -80,6 +93,7 @@ impl Splits {
             validation: validation.map(apply),
             test: test.map(apply),
             counts,
+            kept,
             checksums,
             preprocess,
         })
@@ -89,6 +103,62 @@ impl Splits {
     pub fn schema(&self) -> &Schema {
         &self.train.schema
     }
+}
+
+/// Labels that are kept of a file's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Their indices among the file's labels, ascending.
+    pub labels: Vec<u32>,
+    /// How many labels the file has.
+    pub of: usize,
+    /// The names of all of them, where they have names.
+    pub names: Option<Vec<String>>,
+}
+
+impl Kept {
+    /// The columns of a file, given those of the model.
+    pub fn file_schema(&self, schema: &Schema) -> Schema {
+        let names = self.names.as_ref().map(|n| Arc::new(n.iter().collect()));
+        Schema { labels: self.of, label_names: names, ..schema.clone() }
+    }
+}
+
+/// Leaves out labels with fewer than `least` positives in all sets together.
+fn keep_frequent(least: usize, mut sets: [Option<&mut Dataset>; 3]) -> Result<Option<Kept>> {
+    let mut counts = vec![0; sets[0].as_ref().map_or(0, |s| s.labels.columns())];
+    for set in sets.iter().flatten() {
+        counts.iter_mut().zip(set.labels.counts()).for_each(|(c, n)| *c += n);
+    }
+    let labels: Vec<u32> = (0..).zip(&counts).filter(|c| *c.1 >= least).map(|c| c.0).collect();
+    if labels.len() == counts.len() {
+        return Ok(None);
+    }
+    if labels.is_empty() {
+        return Err(Error::Request(format!("data.min_positives = {least}: no label has as many positives")));
+    }
+    tracing::info!("{} of {} labels have at least {least} positives and are kept", labels.len(), counts.len());
+    let names = sets[0].as_ref().and_then(|s| s.schema.label_names.as_ref()).map(|n| n.list().to_vec());
+    let kept = Kept { of: counts.len(), names, labels };
+    for set in sets.iter_mut().flatten() {
+        set.keep_labels(&kept.labels);
+    }
+    Ok(Some(kept))
+}
+
+/// Instances trained on, watched and tested on when fold `held` is held back: a half of it each for the last two.
+fn fold(data: &Dataset, folds: usize, held: usize, seed: u64) -> Result<[Vec<usize>; 3]> {
+    let parts = split::folds(&data.labels, folds, seed)?;
+    let given = &parts[held];
+    let halves = split::stratify(&data.labels.select(given), &[0.5, 0.5], seed.wrapping_add(1))?;
+    let half = |h: usize| halves[h].iter().map(|&i| given[i]).collect::<Vec<_>>();
+    let mut own: Vec<usize> = parts.iter().enumerate().filter(|p| p.0 != held).flat_map(|p| p.1).copied().collect();
+    own.sort_unstable();
+    let out = [own, half(0), half(1)];
+    if out.iter().any(Vec::is_empty) {
+        return Err(Error::Request(format!("{} instances are too few for {folds} folds", data.len())));
+    }
+    Ok(out)
 }
 
 /// Training data, and validation and test data where they are files.
@@ -165,7 +235,8 @@ fn files(data: &DataConfig) -> impl Iterator<Item = PathBuf> + use<> {
 ///
 /// # Errors
 /// As reading does.
-pub fn read_like(path: &Path, config: &DataConfig, schema: &Schema, preprocess: &Preprocess) -> Result<Dataset> {
+pub fn read_like(path: &Path, config: &DataConfig, description: &Description) -> Result<Dataset> {
+    let schema = &description.file_schema();
     let mut set = read(path, &config.read_options(), Some(schema))?;
     if set.schema.labels > schema.labels {
         let new = set.schema.label_name(schema.labels);
@@ -174,6 +245,9 @@ pub fn read_like(path: &Path, config: &DataConfig, schema: &Schema, preprocess: 
         return Err(Error::Request(format!("{}: {message}", path.display())));
     }
     set.widen_labels(schema);
-    set.features = preprocess.apply(set.features);
+    if let Some(kept) = &description.kept {
+        set.keep_labels(&kept.labels);
+    }
+    set.features = description.preprocess.apply(set.features);
     Ok(set)
 }

@@ -16,6 +16,7 @@ use crate::learner::Learner;
 use crate::predictor::Predictor;
 use crate::rules::Rules;
 use crate::signals::{self, SignalSource, TrainingRows};
+use crate::splits::Kept;
 use crate::stored_bank;
 
 /// `model/model.json`.
@@ -44,11 +45,20 @@ pub struct Description {
     /// The thresholds learnt with the model, where the loss has some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive_threshold: Option<AdaptiveThresholdConfig>,
+    /// The labels that are kept of the data's, where some are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
     /// Counts of the training split, for propensities and the frequency baseline.
     pub counts: TrainingCounts,
 }
 
 impl Description {
+    /// The columns of the data's files, which may have labels that the model leaves out.
+    pub fn file_schema(&self) -> Schema {
+        let schema = self.schema();
+        self.kept.as_ref().map_or_else(|| schema.clone(), |kept| kept.file_schema(&schema))
+    }
+
     /// The columns the model knows.
     pub fn schema(&self) -> Schema {
         let names = |list: &Option<Vec<String>>| list.as_ref().map(|l| Arc::new(l.iter().collect::<Names>()));

@@ -1,9 +1,10 @@
 //! The training loop: batch → forward → loss → backward → optimizer step → observe; and what happens around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor};
 use losses::Loss;
 use metrics::{Decision, Direction, direction};
@@ -21,7 +22,7 @@ use crate::optimizer::{Gradients, Optimizer, Rates, Schedule};
 use crate::predictor::Predictor;
 use crate::progress::{Display, EpochBar};
 use crate::run_folder::{Event, RunFolder};
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, Seen};
 use crate::signals::{Query, RunSignals};
 use crate::splits::Splits;
 
@@ -40,6 +41,8 @@ pub struct Trainer<'a> {
     loss: Box<dyn Loss>,
     signals: RunSignals,
     sampler: Box<dyn Sampler>,
+    /// How often each instance was trained on.
+    seen: Vec<u32>,
     optimizer: Optimizer,
     schedule: Schedule,
     judge: Judge,
@@ -59,6 +62,17 @@ pub struct Outcome {
     pub seconds: f64,
     /// Instances trained on.
     pub instances: u64,
+    /// How often each training instance was trained on.
+    pub seen: Vec<u32>,
+}
+
+/// What a sampler wants to know of a batch, still on the device.
+struct Notice {
+    instances: Vec<usize>,
+    /// `[batch]`, summed over labels.
+    losses: Option<Tensor<1>>,
+    /// `[batch, labels]`.
+    probabilities: Option<Tensor<2>>,
 }
 
 /// One step's losses, still on the device.
@@ -101,7 +115,8 @@ impl<'a> Trainer<'a> {
             dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
             loss,
             signals,
-            sampler: config.sampler.init(splits.train.len(), batch_size),
+            sampler: config.sampler.init(&splits.train, batch_size, config.train.epochs, &plain)?,
+            seen: vec![0; splits.train.len()],
             optimizer: Optimizer::new(config.optimizer.clone()),
             schedule: Schedule::new(
                 config.schedule.clone(),
@@ -168,6 +183,8 @@ impl<'a> Trainer<'a> {
             self.signals.see(&rows, width)?;
         }
         self.optimizer.restore(state.optimizer);
+        self.sampler.restore(state.sampler);
+        self.seen = state.seen;
         self.progress = state.progress;
         self.folder.rewind_events(self.progress.epoch)?;
         tracing::info!("continuing after epoch {}, step {}", self.progress.epoch, self.progress.step);
@@ -195,43 +212,79 @@ impl<'a> Trainer<'a> {
         let last = self.save(&learner, Which::Last)?;
         let epoch = self.progress.best.map_or(self.progress.epoch, |b| b.0);
         let weights = self.best.take().unwrap_or(last);
-        Ok(Outcome { weights, epoch, seconds: self.progress.seconds, instances: self.progress.instances })
+        let Progress { seconds, instances, .. } = self.progress;
+        Ok(Outcome { weights, epoch, seconds, instances, seen: self.seen })
     }
 
     /// The rest of the current epoch. Returns instances trained on here and the last learning rate.
     fn epoch(&mut self, mut learner: Learner, bar: &EpochBar) -> Result<(Learner, usize, f64)> {
-        let mut rng = self.progress.sampler_rng.clone();
-        let batches = self.sampler.epoch(&mut rng);
+        if self.progress.step_in_epoch == 0 {
+            self.sampler.start(self.progress.epoch, &mut self.progress.sampler_rng);
+        }
         let group = if host::is_host(&self.device) { 1 } else { LOOK_EVERY };
-        let mut pending = Vec::with_capacity(group);
+        let (mut pending, mut notices) = (Vec::with_capacity(group), VecDeque::new());
         // Resumed after an epoch's last step there is no other step to tell its rate.
         let (mut counted, mut learning_rate) = (0, self.schedule.rate(self.progress.step.saturating_sub(1)));
-        for instances in batches.iter().skip(self.progress.step_in_epoch) {
+        loop {
             let started = Instant::now();
+            let Some(instances) = self.sampler.next(&mut self.progress.sampler_rng) else { break };
             learning_rate = self.schedule.rate(self.progress.step);
-            let (updated, losses) = self.step(learner, instances, learning_rate)?;
+            let (updated, losses, notice) = self.step(learner, &instances, learning_rate)?;
             learner = updated;
             pending.push(losses);
+            notices.extend(notice);
             self.progress.step += 1;
             self.progress.step_in_epoch += 1;
             self.progress.instances += instances.len() as u64;
+            instances.iter().for_each(|&i| self.seen[i] += 1);
             counted += instances.len();
             if pending.len() == group {
                 self.look(&mut pending)?;
                 bar.step(self.progress.step, &self.progress.sums);
             }
+            self.tell(&mut notices, self.may_wait());
             self.progress.seconds += started.elapsed().as_secs_f64();
             if self.interrupted.load(Ordering::Relaxed) {
-                return Err(self.stop(&learner, pending)?);
+                self.look(&mut pending)?;
+                self.tell(&mut notices, 0);
+                return Err(self.stop(&learner)?);
             }
         }
         self.look(&mut pending)?;
-        self.progress.sampler_rng = rng;
+        self.tell(&mut notices, 0);
         Ok((learner, counted, learning_rate))
     }
 
+    /// How many batches may go on before the sampler is told of the first of them.
+    fn may_wait(&self) -> usize {
+        match (host::is_host(&self.device), self.sampler.wants().soon) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => usize::MAX,
+        }
+    }
+
+    /// Tells the sampler what training showed of its batches, all but the last `left`.
+    fn tell(&mut self, notices: &mut VecDeque<Notice>, left: usize) {
+        let labels = self.splits.train.labels.columns().max(1) as f32;
+        while notices.len() > left
+            && let Some(notice) = notices.pop_front()
+        {
+            let losses = notice.losses.as_ref().map(host::HostView::of);
+            let probabilities = notice.probabilities.as_ref().map(host::HostView::of);
+            let losses: Vec<f32> = losses.iter().flat_map(|l| l.as_slice().iter().map(|loss| loss / labels)).collect();
+            let probabilities = probabilities.as_ref().map_or(&[][..], host::HostView::as_slice);
+            self.sampler.observe(&notice.instances, Seen { losses: &losses, probabilities });
+        }
+    }
+
     /// One update.
-    fn step(&mut self, learner: Learner, instances: &[usize], learning_rate: f64) -> Result<(Learner, Pending)> {
+    fn step(
+        &mut self,
+        learner: Learner,
+        instances: &[usize],
+        learning_rate: f64,
+    ) -> Result<(Learner, Pending, Option<Notice>)> {
         let train = &self.splits.train;
         let features = batches::features(&train.features, instances, self.dense, &self.device);
         let targets = batches::targets(&train.labels, instances, &self.device);
@@ -248,16 +301,28 @@ impl<'a> Trainer<'a> {
             targets: Some(&targets),
         };
         let distances = self.signals.distances(&learner, query)?;
-        let values = self.loss.forward(distances, targets);
-        let loss = values.reduce(self.config.loss.reduction);
+        let values = self.loss.forward(distances.clone(), targets);
+        let per_instance = values.per_instance();
+        let loss = values.reduce_instances(per_instance.clone(), self.config.loss.reduction);
         let parts = values.parts(self.config.loss.reduction);
+        let notice = self.notice(instances, per_instance, distances);
         let gradients = Gradients::gather(&learner, loss.backward(), tape);
         let learner = self.optimizer.step(self.rates(learning_rate), learner, gradients);
 
         let parts = parts.into_iter().map(|(name, part)| (name, host::plain(part))).collect();
         let step = self.progress.step;
         let pending = Pending { step, learning_rate, instances: instances.len(), loss: host::plain(loss), parts };
-        Ok((learner, pending))
+        Ok((learner, pending, notice))
+    }
+
+    /// What the sampler wants to know of a batch.
+    fn notice(&self, instances: &[usize], losses: Tensor<1>, distances: Tensor<2>) -> Option<Notice> {
+        let wants = self.sampler.wants();
+        (wants.losses || wants.probabilities).then(|| Notice {
+            instances: instances.to_vec(),
+            losses: wants.losses.then(|| host::plain(losses)),
+            probabilities: wants.probabilities.then(|| sigmoid(host::plain(distances))),
+        })
     }
 
     /// The learning rates of a step: the thresholds' own follows the schedule too.
@@ -310,8 +375,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Saves the state in the middle of an epoch; returns what the command ends with.
-    fn stop(&mut self, learner: &Learner, mut pending: Vec<Pending>) -> Result<Error> {
-        self.look(&mut pending)?;
+    fn stop(&mut self, learner: &Learner) -> Result<Error> {
         self.save(learner, Which::Last)?;
         let path = self.folder.path().display();
         Ok(Error::Interrupted(format!(
@@ -385,6 +449,8 @@ impl<'a> Trainer<'a> {
         let state = State {
             weights: learner.weights(),
             optimizer: self.optimizer.state(),
+            sampler: self.sampler.state(),
+            seen: self.seen.clone(),
             embedding: bank.map(|(rows, width)| (rows.to_vec(), width)),
             progress: self.progress.clone(),
         };

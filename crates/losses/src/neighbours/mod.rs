@@ -95,6 +95,15 @@ impl Neighbours {
     }
 }
 
+/// What makes rows neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// A large cosine.
+    Cosine,
+    /// A small Euclidean distance; similarities are squared distances, negated.
+    Euclidean,
+}
+
 /// The rows of the bank that the queries themselves are, so that none votes for itself; absent: queries are new.
 pub type Own<'a> = Option<&'a [usize]>;
 

@@ -1,9 +1,9 @@
-//! Exact cosine neighbours of sparse rows, by an inverted index: nothing becomes dense.
+//! Exact neighbours of sparse rows, by an inverted index: nothing becomes dense.
 
 use data::FeatureRows;
 use rayon::prelude::*;
 
-use super::{MemoryLimit, Neighbours, Own, nearest};
+use super::{MemoryLimit, Metric, Neighbours, Own, nearest};
 use crate::LossError;
 
 /// Training rows by column: for each feature the rows that hold it.
@@ -15,6 +15,8 @@ pub struct SparseBank {
     entries: Vec<(u32, f32)>,
     /// Euclidean length of each row.
     lengths: Vec<f64>,
+    /// Rows by length, then index.
+    shortest: Vec<u32>,
 }
 
 impl SparseBank {
@@ -24,7 +26,7 @@ impl SparseBank {
     /// When index and search take more than the limit.
     pub fn new(rows: &FeatureRows, limit: MemoryLimit) -> Result<Self, LossError> {
         // Beside the index every thread keeps a sum for each row, a list of the rows touched and their similarities.
-        let index = rows.nnz() * 8 + rows.columns() * 8 + rows.len() * 8;
+        let index = rows.nnz() * 8 + rows.columns() * 8 + rows.len() * 12;
         limit.pieces(rows.len(), index, rayon::current_num_threads() * rows.len() * 28, 1)?;
         let mut starts = vec![0usize; rows.columns() + 1];
         for i in 0..rows.len() {
@@ -44,12 +46,20 @@ impl SparseBank {
             }
             lengths.push(length(values));
         }
-        Ok(Self { starts, entries, lengths })
+        let mut shortest: Vec<u32> = (0..rows.len() as u32).collect();
+        shortest.sort_by(|a, b| lengths[*a as usize].total_cmp(&lengths[*b as usize]));
+        Ok(Self { starts, entries, lengths, shortest })
     }
 
-    /// The `k` most similar rows of each query by cosine.
+    /// The `k` most similar rows of each query by cosine, as neighbours that vote.
     pub fn nearest(&self, queries: &FeatureRows, k: usize, own: Own) -> Neighbours {
-        let found: Vec<Vec<(f64, u32)>> = (0..queries.len())
+        Neighbours::of_all(&self.closest(Metric::Cosine, queries, k, own))
+    }
+
+    /// The `k` most similar rows of each query with their similarity, most similar first; by cosine only rows that share
+    /// a feature with the query.
+    pub fn closest(&self, metric: Metric, queries: &FeatureRows, k: usize, own: Own) -> Vec<Vec<(f64, u32)>> {
+        (0..queries.len())
             .into_par_iter()
             .map_init(
                 || (vec![0f64; self.lengths.len()], Vec::new(), Vec::new()),
@@ -59,19 +69,33 @@ impl SparseBank {
                     let scale = length(values);
                     let own = own.map(|o| o[i] as u32);
                     pairs.clear();
+                    if metric == Metric::Euclidean {
+                        self.add_untouched(sums, scale, k, own, pairs);
+                    }
                     for row in touched.drain(..) {
                         // A sum that came back to 0 on the way is listed twice, and is 0 the second time.
                         let product = std::mem::take(&mut sums[row as usize]);
-                        if product > 0.0 && own != Some(row) {
-                            pairs.push((product / (scale * self.lengths[row as usize]), row));
+                        if product == 0.0 || own == Some(row) {
+                            continue;
+                        }
+                        let other = self.lengths[row as usize];
+                        match metric {
+                            Metric::Cosine if product > 0.0 => pairs.push((product / (scale * other), row)),
+                            Metric::Cosine => {}
+                            Metric::Euclidean => pairs.push((2.0 * product - scale * scale - other * other, row)),
                         }
                     }
                     nearest(pairs, k);
                     pairs.clone()
                 },
             )
-            .collect();
-        Neighbours::of_all(&found)
+            .collect()
+    }
+
+    /// The shortest rows whose product with the query is 0: as far from it as their length says.
+    fn add_untouched(&self, sums: &[f64], scale: f64, k: usize, own: Option<u32>, pairs: &mut Vec<(f64, u32)>) {
+        let free = self.shortest.iter().filter(|r| sums[**r as usize] == 0.0 && Some(**r) != own).take(k);
+        pairs.extend(free.map(|&row| (-scale * scale - self.lengths[row as usize].powi(2), row)));
     }
 
     /// Adds the dot products of a query with every row that shares a feature with it; `touched` lists those rows.

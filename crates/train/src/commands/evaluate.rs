@@ -77,7 +77,7 @@ fn source(args: &EvaluateArgs, description: &Description) -> Result<Option<Neigh
 
 fn data(args: &EvaluateArgs, config: &Config, description: &Description) -> Result<(String, Dataset)> {
     if let Some(path) = &args.data {
-        let set = read_like(path, &config.data, &description.schema(), &description.preprocess)?;
+        let set = read_like(path, &config.data, description)?;
         return Ok((path.display().to_string(), set));
     }
     let splits = Splits::load(config)?;

@@ -3,6 +3,7 @@
 mod data;
 mod devices;
 mod evaluate;
+mod folds;
 mod predict;
 mod table;
 mod train;

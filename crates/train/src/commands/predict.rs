@@ -38,7 +38,7 @@ pub fn run(args: &PredictArgs) -> Result<()> {
     let options = ReadOptions { format: args.input_format, unlabelled: true, ..config.data.read_options() };
     let options = ReadOptions { labels: options.labels.filter(|p| p.exists()), ..options };
     let schema = description.schema();
-    let mut reader = rows(&args.input, &options, Some(&schema))?;
+    let mut reader = rows(&args.input, &options, Some(&description.file_schema()))?;
     let explanations = args.explain.then(|| Explanations::new(&predictor, &description));
     let mut sink = Sink::open(&args.output)?;
     let mut writer =

@@ -72,6 +72,16 @@ pub fn metrics(split: &str, model: &MetricTable, baseline: Option<&MetricTable>,
     table(&header, &rows)
 }
 
+/// Mean metrics of several runs with their standard deviation.
+pub fn deviations(name: &str, mean: &MetricTable, deviation: &MetricTable, baseline: Option<&MetricTable>) -> String {
+    let row = |(metric, shown): (&str, &str)| {
+        let both = format!("{} ± {}", number(mean.get(metric)), number(deviation.get(metric)));
+        vec![shown.to_owned(), both, number(baseline.and_then(|b| b.get(metric)))]
+    };
+    let rows: Vec<Vec<String>> = shown(mean).map(row).collect();
+    table(&[name, "mean ± deviation", "by frequency"], &rows)
+}
+
 /// Metrics of one split under two rules.
 pub fn before_after(split: &str, old: &str, before: Option<&MetricTable>, new: &str, after: &MetricTable) -> String {
     let row = |(name, shown): (&str, &str)| {

@@ -9,14 +9,17 @@ use metrics::ThresholdsConfig;
 use metrics::calibration::scaling::ScalingMethod;
 
 use crate::backend::{self, Chosen};
+use crate::checkpoint::Which;
 use crate::cli::TrainArgs;
-use crate::commands::{predict, table};
+use crate::commands::{folds, predict, table};
 use crate::config::{self, Config, Source};
 use crate::error::{Error, Result};
 use crate::progress::Display;
+use crate::report;
 use crate::results;
 use crate::rules::Rules;
 use crate::run_folder::{Existing, Metrics, Protocol, RunFolder};
+use crate::sampler::SamplerConfig;
 use crate::splits::Splits;
 use crate::stored_bank;
 use crate::stored_model::{self, Description};
@@ -29,7 +32,11 @@ pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
     let config = read_config(args)?;
     let chosen = backend::choose(args.place.backend, args.place.device)?;
     let folder = open_folder(args)?;
-    let outcome = in_folder(args, &config, &chosen, &folder, display);
+    watch_for_interrupts()?;
+    let outcome = match (config.data.folds, config.data.fold) {
+        (Some(folds), None) => folds::run(args.resume.is_some(), &config, folds, &chosen, &folder, display),
+        _ => in_folder(args.resume, &config, &chosen, &folder, display).and_then(|text| table::say(&text)),
+    };
     if outcome.is_err() {
         // A request refused before anything was written leaves no empty folder behind.
         folder.discard();
@@ -37,27 +44,37 @@ pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
     outcome
 }
 
-fn in_folder(args: &TrainArgs, config: &Config, chosen: &Chosen, folder: &RunFolder, display: Display) -> Result<()> {
+/// One run in its folder, new or continued; returns what to say of it.
+pub(super) fn in_folder(
+    resume: Option<Which>,
+    config: &Config,
+    chosen: &Chosen,
+    folder: &RunFolder,
+    display: Display,
+) -> Result<String> {
     let splits = Splits::load(config)?;
     announce(config, chosen, &splits);
     let (mut trainer, mut learner) = Trainer::new(config, &splits, folder, &chosen.device, &INTERRUPTED)?;
-    match args.resume {
+    match resume {
         Some(which) => learner = trainer.resume(learner, which)?,
         None => {
             folder.write_config(config)?;
             folder.write_environment(chosen, config.seed, &splits)?;
         }
     }
+    let trained = Trained { dense: trainer.is_dense(), predicts: trainer.predicts() };
+    let outcome = trainer.run(learner, display)?;
+    finish(&Run { config, chosen, splits: &splits, folder }, &outcome, &trained)
+}
+
+fn watch_for_interrupts() -> Result<()> {
     let handler = || {
         // The second one does not wait for a checkpoint.
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     };
-    ctrlc::set_handler(handler).map_err(|e| Error::Job(format!("cannot watch for interrupts: {e}")))?;
-    let trained = Trained { dense: trainer.is_dense(), predicts: trainer.predicts() };
-    let outcome = trainer.run(learner, display)?;
-    finish(&Run { config, chosen, splits: &splits, folder }, &outcome, &trained)
+    ctrlc::set_handler(handler).map_err(|e| Error::Job(format!("cannot watch for interrupts: {e}")))
 }
 
 /// What a run is made of.
@@ -80,7 +97,8 @@ struct Trained {
 fn read_config(args: &TrainArgs) -> Result<Config> {
     let source = args.config.as_deref().map_or(Source::Default, Source::File);
     let (Some(_), Some(out)) = (args.resume, &args.out) else {
-        let mut config = config::load(source, &args.set)?;
+        let folds = args.folds.map(|k| format!("data.folds={k}"));
+        let mut config = config::load(source, &[&args.set[..], folds.as_slice()].concat())?;
         config::resolve_paths(&mut config, source);
         return Ok(config);
     };
@@ -131,7 +149,7 @@ fn announce(config: &Config, chosen: &Chosen, splits: &Splits) {
 }
 
 /// Stores the model, chooses its rules, evaluates it, writes the report and says where it is.
-fn finish(run: &Run, outcome: &Outcome, trained: &Trained) -> Result<()> {
+fn finish(run: &Run, outcome: &Outcome, trained: &Trained) -> Result<String> {
     let Run { config, chosen, splits, folder } = run;
     let schema = splits.schema();
     let list = |names: &Option<Arc<data::Names>>| names.as_ref().map(|n| n.list().to_vec());
@@ -148,6 +166,7 @@ fn finish(run: &Run, outcome: &Outcome, trained: &Trained) -> Result<()> {
         dense: trained.dense,
         rules: Rules::without_validation(&ThresholdsConfig::default(), ScalingMethod::None)?,
         adaptive_threshold: adaptive.cloned(),
+        kept: splits.kept.clone(),
         counts: splits.counts.clone(),
     };
     stored_model::save(folder.path(), &description, &outcome.weights)?;
@@ -185,10 +204,13 @@ fn finish(run: &Run, outcome: &Outcome, trained: &Trained) -> Result<()> {
             last = Some(result);
         }
     }
+    if config.sampler != SamplerConfig::Random {
+        folder.write_json(report::SAMPLING, &report::Sampling::new(&outcome.seen, &splits.train))?;
+    }
     let path = results::write(folder, &metrics, last.as_ref())?;
     let seconds = outcome.seconds;
     let speed = metrics.instances_per_second;
     text += &format!("trained in {seconds:.1} s ({speed:.0} instances/s), model of epoch {}\n", outcome.epoch);
     text += &format!("report: {}\n", path.display());
-    table::say(&text)
+    Ok(text)
 }

@@ -27,7 +27,7 @@ pub fn run(args: &TuneArgs) -> Result<()> {
     let splits = Splits::load(&config)?;
     let predictor = stored_model::load(folder.path(), &description, source, &chosen.device)?;
     let given = match &args.data {
-        Some(path) => Some(read_like(path, &config.data, &description.schema(), &description.preprocess)?),
+        Some(path) => Some(read_like(path, &config.data, &description)?),
         None => None,
     };
     description.rules = match given.as_ref().or(splits.validation.as_ref()) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use super::{Config, Part};
+use super::{Config, DataConfig, Part};
 use crate::error::{Error, Result};
 use crate::rules::Rules;
 
@@ -282,7 +282,8 @@ fn check(config: &Config) -> std::result::Result<(), String> {
             return Err(format!("{key} = {share} is out of range: at least 0 and below 1, or a file"));
         }
     }
-    if train.early_stopping.is_some() && config.data.validation == Part::Share(0.0) {
+    check_folds(&config.data)?;
+    if train.early_stopping.is_some() && !config.data.has_validation() {
         return Err("train.early_stopping needs validation data; set data.validation".into());
     }
     if config.data.train.is_none() && config.data.generate.is_none() {
@@ -295,12 +296,33 @@ fn check(config: &Config) -> std::result::Result<(), String> {
         return Err("data.limit = 0 is out of range: at least 1".into());
     }
     config.thresholds.check().map_err(|e| e.to_string())?;
-    if config.data.validation == Part::Share(0.0) {
+    if !config.data.has_validation() {
         Rules::without_validation(&config.thresholds, config.calibration.method).map_err(|e| e.to_string())?;
     }
     if config.report.at_k.contains(&0) {
         return Err("report.at_k holds 0; every k is at least 1".into());
     }
+    config.sampler.check(train.epochs)?;
     config.optimizer.check()?;
     config.schedule.check()
+}
+
+fn check_folds(data: &DataConfig) -> std::result::Result<(), String> {
+    let Some(folds) = data.folds else {
+        return match data.fold {
+            Some(_) => Err("data.fold needs data.folds".into()),
+            None => Ok(()),
+        };
+    };
+    if folds < 2 {
+        return Err(format!("data.folds = {folds} is out of range: at least 2"));
+    }
+    if let Some(fold) = data.fold.filter(|f| *f >= folds) {
+        return Err(format!("data.fold = {fold} is out of range: 0 to {}", folds - 1));
+    }
+    let made = |part: &Part| matches!(part, Part::Share(share) if *share > 0.0);
+    if made(&data.test) || made(&data.validation) {
+        return Err("data.folds makes test and validation data itself; set data.test and data.validation to 0".into());
+    }
+    Ok(())
 }

@@ -86,6 +86,15 @@ pub struct DataConfig {
     pub validation: Part,
     /// How a share of the training file is held back.
     pub hold_back: HoldBack,
+    /// Folds by iterative stratification of all data: one fold is test and validation data by halves, the others are
+    /// trained on; absent: no folds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<usize>,
+    /// Which fold is held back, from 0; absent: each in turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fold: Option<usize>,
+    /// Labels with fewer positives in all data are left out.
+    pub min_positives: usize,
     /// Only this many of the training file's first instances; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -117,6 +126,11 @@ pub struct DataConfig {
 }
 
 impl DataConfig {
+    /// True where validation data is made or given.
+    pub fn has_validation(&self) -> bool {
+        self.folds.is_some() || self.validation != Part::Share(0.0)
+    }
+
     /// How the files are read.
     pub fn read_options(&self) -> ReadOptions {
         ReadOptions {

@@ -1,6 +1,7 @@
 //! One HTML file for a run, complete in itself: no network, no scripts from elsewhere.
 
 mod plots;
+mod sampling;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -15,6 +16,8 @@ use serde_json::Value;
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 use crate::run_folder::{BeforeAfter, Metrics, Protocol, RunFolder};
+
+pub use sampling::{SAMPLING, Sampling};
 
 /// File of [`Details`] in a run folder.
 pub const DETAILS: &str = "labels.json";
@@ -91,8 +94,9 @@ pub fn write(folder: &RunFolder) -> Result<PathBuf> {
     let metrics = folder.metrics()?;
     let environment = read("environment.json")?;
     let details: Option<Details> = read(DETAILS).ok().and_then(|v| serde_json::from_value(v).ok());
+    let sampling: Option<Sampling> = read(SAMPLING).ok().and_then(|v| serde_json::from_value(v).ok());
     let config = std::fs::read_to_string(folder.path().join("config.toml")).unwrap_or_default();
-    let html = page(folder, &metrics, &environment, details.as_ref(), &config);
+    let html = page(folder, &metrics, &environment, (details.as_ref(), sampling.as_ref()), &config);
     let path = folder.path().join("report.html");
     write_atomically(&path, &[html.as_bytes()])?;
     Ok(path)
@@ -104,7 +108,13 @@ td:first-child,th:first-child{text-align:left}h2{margin-top:2.5rem}.plots{displa
 pre{background:#f6f6f6;padding:1rem;overflow:auto}.oracle{background:#fdd;padding:.6rem 1rem;font-weight:bold}\
 .scroll{max-height:36rem;overflow:auto}th{position:sticky;top:0;background:#fff}";
 
-fn page(folder: &RunFolder, metrics: &Metrics, environment: &Value, details: Option<&Details>, config: &str) -> String {
+fn page(
+    folder: &RunFolder,
+    metrics: &Metrics,
+    environment: &Value,
+    (details, sampling): (Option<&Details>, Option<&Sampling>),
+    config: &str,
+) -> String {
     let name = folder.path().file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let mut out = String::new();
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
@@ -140,6 +150,9 @@ fn page(folder: &RunFolder, metrics: &Metrics, environment: &Value, details: Opt
         out += &plots::frequency_against_f1(&details.labels, mark);
         out += "</div>";
         out += &label_table(&details.labels, mark);
+    }
+    if let Some(sampling) = sampling {
+        out += &sampling_section(sampling);
     }
     let _ = writeln!(out, "<h2>Config</h2><pre>{}</pre></html>", escape(config));
     out
@@ -199,6 +212,16 @@ fn calibration_section(metrics: &Metrics) -> String {
         out += &plots::reliability(&format!("reliability, {split}{mark}"), &before.reliability, after);
     }
     out + "</div>"
+}
+
+fn sampling_section(sampling: &Sampling) -> String {
+    let [fewest, low, median, high, most] = sampling.instances;
+    let negatives = sampling.negatives.map(|n| format!(" Instances without labels: {n:.2}.")).unwrap_or_default();
+    format!(
+        "<h2>Sampler</h2><p>How often instances were trained on, 1 being all alike: fewest {fewest:.2}, a tenth up to \
+         {low:.2}, median {median:.2}, a tenth from {high:.2}, most {most:.2}.{negatives}</p><div class=\"plots\">{}</div>",
+        plots::frequency_against_sampling(&sampling.labels)
+    )
 }
 
 fn label_table(labels: &[LabelRow], mark: &str) -> String {

@@ -47,6 +47,19 @@ pub fn frequency_against_f1(labels: &[LabelRow], mark: &str) -> String {
     })
 }
 
+/// How often instances with each label were trained on against its training positives.
+pub fn frequency_against_sampling(labels: &[(usize, Option<f64>)]) -> String {
+    let points: Vec<(f64, f64)> = labels.iter().filter_map(|l| Some((((l.0 + 1) as f64).log10(), l.1?))).collect();
+    let right = points.iter().map(|p| p.0).fold(1.0, f64::max);
+    let top = points.iter().map(|p| p.1).fold(2.0, f64::max);
+    let (title, x) = ("times trained on, by training positives", "log10(training positives + 1)");
+    framed(title, x, (0.0, right * 1.05), (0.0, top * 1.05), |chart| {
+        chart.draw_series(LineSeries::new([(0.0, 1.0), (right * 1.05, 1.0)], BLACK.mix(0.3)))?;
+        let style = BLUE.mix(0.5).filled();
+        chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, style))).map(|_| ())
+    })
+}
+
 /// Share of positives against mean score in ten bins: red as the model gives them, blue after the fitted scaling.
 pub fn reliability(title: &str, before: &[Bin], after: Option<&[Bin]>) -> String {
     framed(title, "mean score of the bin", (0.0, 1.0), (0.0, 1.0), |chart| {

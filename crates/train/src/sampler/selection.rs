@@ -1,0 +1,181 @@
+//! Quantised selection: from what is known of every instance to weights, and from weights to batches without
+//! replacement.
+//!
+//! `p_i ∝ s_e^{Q_i/N}`, `Q_i = ⌈v_i/Δ⌉`, `Δ = max v / N`. Source: arXiv 2403.18192, §3.2.
+
+use rand_chacha::ChaCha8Rng;
+
+use super::fenwick::Fenwick;
+use super::random::Random;
+use super::{Pressure, Sampler, SamplerState};
+
+/// `Q_i = ⌈v_i/Δ⌉`, at most `instances`; 0 for all where Δ is 0. A value that is not known yet (NaN) counts as the
+/// largest.
+pub fn quantise(value: f64, step: f64, instances: usize) -> usize {
+    if value.is_nan() {
+        return instances;
+    }
+    if step <= 0.0 { 0 } else { ((value / step).ceil() as usize).min(instances) }
+}
+
+/// `p_i ∝ s_e^{Q_i/N}` of values that are all known, and their indices Q.
+pub fn probabilities(values: &[f64], pressure: f64) -> (Vec<f64>, Vec<usize>) {
+    let n = values.len();
+    let step = values.iter().copied().fold(0.0, f64::max) / n as f64;
+    let indices: Vec<usize> = values.iter().map(|v| quantise(*v, step, n)).collect();
+    let raw: Vec<f64> = indices.iter().map(|q| pressure.powf(*q as f64 / n as f64)).collect();
+    let total: f64 = raw.iter().sum();
+    (raw.iter().map(|p| p / total).collect(), indices)
+}
+
+/// How batches are selected over a run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    /// Instances of a batch.
+    pub batch: usize,
+    /// Ordinary epochs at the start.
+    pub warmup: usize,
+    /// s_e.
+    pub pressure: Pressure,
+    /// Epochs after the warm-up.
+    pub after: usize,
+}
+
+/// The values of all instances, their weights of the current epoch, and how far the epoch is.
+#[derive(Debug, Clone)]
+pub(super) struct Selection {
+    plan: Plan,
+    warmup: Random,
+    /// Last value of each instance; NaN before the first.
+    values: Vec<f32>,
+    pub tree: Fenwick,
+    /// In the warm-up nothing is selected.
+    selecting: bool,
+    pressure: f64,
+    step: f64,
+    /// Batches drawn in this epoch.
+    drawn: usize,
+}
+
+impl Selection {
+    pub(super) fn new(instances: usize, plan: Plan) -> Self {
+        Self {
+            plan,
+            warmup: Random::new(instances, plan.batch),
+            values: vec![f32::NAN; instances],
+            tree: Fenwick::default(),
+            selecting: false,
+            pressure: 1.0,
+            step: 0.0,
+            drawn: 0,
+        }
+    }
+
+    pub(super) fn instances(&self) -> usize {
+        self.values.len()
+    }
+
+    pub(super) fn batch(&self) -> usize {
+        self.plan.batch
+    }
+
+    /// Starts an epoch; true where it selects.
+    pub(super) fn start(&mut self, epoch: usize, rng: &mut ChaCha8Rng) -> bool {
+        self.selecting = epoch >= self.plan.warmup;
+        self.drawn = 0;
+        if !self.selecting {
+            self.warmup.start(epoch, rng);
+            return false;
+        }
+        self.pressure = self.plan.pressure.at(epoch - self.plan.warmup, self.plan.after);
+        let known = self.values.iter().filter(|v| !v.is_nan());
+        self.step = known.fold(0.0, |max: f64, v| max.max(f64::from(*v))) / self.instances() as f64;
+        self.weigh();
+        true
+    }
+
+    fn weigh(&mut self) {
+        self.tree = Fenwick::new(self.values.iter().map(|v| self.weight(f64::from(*v))).collect());
+    }
+
+    /// The weight of a value, in whole units small enough that all weights together fit 63 bits.
+    fn weight(&self, value: f64) -> u64 {
+        let n = self.instances();
+        let power = quantise(value, self.step, n) as f64 / n as f64;
+        let room = 62.0 - (n as f64 * self.pressure).log2();
+        (self.pressure.powf(power) * room.clamp(1.0, 32.0).exp2()) as u64
+    }
+
+    /// The next ordinary batch in the warm-up; none where the epoch selects.
+    pub(super) fn next_ordinary(&mut self, rng: &mut ChaCha8Rng) -> Option<Option<Vec<usize>>> {
+        (!self.selecting).then(|| self.warmup.next(rng))
+    }
+
+    /// True while the epoch has batches; counts this one.
+    pub(super) fn another(&mut self) -> bool {
+        let more = self.drawn < self.instances().div_ceil(self.plan.batch);
+        self.drawn += usize::from(more);
+        more
+    }
+
+    /// A batch drawn without replacement.
+    pub(super) fn draw(&mut self, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        let mut out = Vec::with_capacity(self.plan.batch);
+        let mut taken = Vec::with_capacity(self.plan.batch);
+        while out.len() < self.plan.batch
+            && let Some(i) = self.tree.draw(rng)
+        {
+            taken.push(self.tree.set(i, 0));
+            out.push(i);
+        }
+        out.iter().zip(taken).for_each(|(&i, weight)| {
+            self.tree.set(i, weight);
+        });
+        out
+    }
+
+    /// A new value of an instance; it counts at once if `now`. Returns the new weight where it changed.
+    pub(super) fn note(&mut self, instance: usize, value: f32, now: bool) -> Option<u64> {
+        self.values[instance] = value;
+        if !self.selecting || !now {
+            return None;
+        }
+        let weight = self.weight(f64::from(value));
+        self.tree.set(instance, weight);
+        Some(weight)
+    }
+
+    pub(super) fn save(&self, state: &mut SamplerState, refreshed_at_once: bool) {
+        self.warmup.save(state);
+        state.floats.insert("values".into(), self.values.clone());
+        let flags = [self.drawn as u32, u32::from(self.selecting)];
+        state.indices.insert("epoch".into(), flags.to_vec());
+        let numbers = [self.pressure, self.step].map(f64::to_bits);
+        let halves = numbers.iter().flat_map(|b| [(*b >> 32) as u32, *b as u32]).collect();
+        state.indices.insert("selection".into(), halves);
+        if self.selecting && !refreshed_at_once {
+            // Weights still are those of the epoch's start.
+            let words = (0..self.instances()).map(|i| self.tree.weight(i));
+            state.indices.insert("weights".into(), words.flat_map(|w| [(w >> 32) as u32, w as u32]).collect());
+        }
+    }
+
+    pub(super) fn load(&mut self, state: &mut SamplerState) {
+        self.warmup.load(state);
+        self.values = state.take_floats("values");
+        let flags = state.take_indices("epoch");
+        self.drawn = flags.first().map_or(0, |d| *d as usize);
+        self.selecting = flags.get(1) == Some(&1);
+        let word = |pair: &[u32]| (u64::from(pair[0]) << 32) | u64::from(pair[1]);
+        let numbers: Vec<f64> =
+            state.take_indices("selection").chunks_exact(2).map(|p| f64::from_bits(word(p))).collect();
+        if let [pressure, step] = numbers[..] {
+            (self.pressure, self.step) = (pressure, step);
+        }
+        let weights: Vec<u64> = state.take_indices("weights").chunks_exact(2).map(word).collect();
+        if !self.selecting {
+            return;
+        }
+        if weights.is_empty() { self.weigh() } else { self.tree = Fenwick::new(weights) }
+    }
+}
