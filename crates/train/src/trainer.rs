@@ -219,7 +219,9 @@ impl<'a> Trainer<'a> {
     /// The rest of the current epoch. Returns instances trained on here and the last learning rate.
     fn epoch(&mut self, mut learner: Learner, bar: &EpochBar) -> Result<(Learner, usize, f64)> {
         if self.progress.step_in_epoch == 0 {
+            let started = Instant::now();
             self.sampler.start(self.progress.epoch, &mut self.progress.sampler_rng);
+            self.progress.seconds += started.elapsed().as_secs_f64();
         }
         let group = if host::is_host(&self.device) { 1 } else { LOOK_EVERY };
         let (mut pending, mut notices) = (Vec::with_capacity(group), VecDeque::new());
