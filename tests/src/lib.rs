@@ -57,6 +57,7 @@ impl Workspace {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(binary());
         command.args(args).current_dir(self.folder.path()).env_remove("LONGTAIL_LOG");
+        command.env("LONGTAIL_CACHE", self.path("cache"));
         command
     }
 

@@ -188,6 +188,11 @@ impl RunFolder {
         Ok(Self { path: path.to_owned() })
     }
 
+    /// Takes `config.toml` back: the run never began.
+    pub fn remove_config(&self) {
+        let _ = fs::remove_file(self.path.join("config.toml"));
+    }
+
     /// Removes a folder that holds nothing yet: the run never began.
     pub fn discard(self) {
         let _ = fs::remove_dir(&self.path);

@@ -22,7 +22,7 @@ use crate::optimizer::{Gradients, Optimizer, Rates, Schedule};
 use crate::predictor::Predictor;
 use crate::progress::{Display, EpochBar};
 use crate::run_folder::{Event, RunFolder};
-use crate::sampler::{Sampler, Seen};
+use crate::sampler::{Sampler, Seen, Wants};
 use crate::signals::{Query, RunSignals};
 use crate::splits::Splits;
 
@@ -294,20 +294,22 @@ impl<'a> Trainer<'a> {
         let mut pass = Pass::train(&mut self.progress.dropout_rng);
         let logits = learner.model.forward(&features, &mut pass);
         let (tape, embedding) = (pass.tape, pass.embedding);
-        let query = Query {
-            features: &train.features,
-            instances,
-            own: true,
-            logits: &logits,
-            embedding: embedding.as_ref(),
-            targets: Some(&targets),
+        let (features, embedding, known) = (&train.features, embedding.as_ref(), Some(&targets));
+        let query = Query { features, instances, own: true, logits: &logits, embedding, targets: known };
+        // The loss may work in place on what nobody else holds.
+        let distances = match self.signals.distances(&learner, query)? {
+            Some(distances) => distances,
+            None => logits,
         };
-        let distances = self.signals.distances(&learner, query)?;
-        let values = self.loss.forward(distances.clone(), targets);
+        let wants = self.sampler.wants();
+        let probabilities = wants.probabilities.then(|| sigmoid(host::plain(distances.clone())));
+        let values = self.loss.forward(distances, targets);
         let per_instance = values.per_instance();
-        let loss = values.reduce_instances(per_instance.clone(), self.config.loss.reduction);
+        let losses = wants.losses.then(|| host::plain(per_instance.clone()));
+        let notice =
+            (wants != Wants::default()).then(|| Notice { instances: instances.to_vec(), losses, probabilities });
+        let loss = values.reduce_instances(per_instance, self.config.loss.reduction);
         let parts = values.parts(self.config.loss.reduction);
-        let notice = self.notice(instances, per_instance, distances);
         let gradients = Gradients::gather(&learner, loss.backward(), tape);
         let learner = self.optimizer.step(self.rates(learning_rate), learner, gradients);
 
@@ -315,16 +317,6 @@ impl<'a> Trainer<'a> {
         let step = self.progress.step;
         let pending = Pending { step, learning_rate, instances: instances.len(), loss: host::plain(loss), parts };
         Ok((learner, pending, notice))
-    }
-
-    /// What the sampler wants to know of a batch.
-    fn notice(&self, instances: &[usize], losses: Tensor<1>, distances: Tensor<2>) -> Option<Notice> {
-        let wants = self.sampler.wants();
-        (wants.losses || wants.probabilities).then(|| Notice {
-            instances: instances.to_vec(),
-            losses: wants.losses.then(|| host::plain(losses)),
-            probabilities: wants.probabilities.then(|| sigmoid(host::plain(distances))),
-        })
     }
 
     /// The learning rates of a step: the thresholds' own follows the schedule too.

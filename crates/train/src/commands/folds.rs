@@ -40,6 +40,8 @@ pub(super) fn run(
     folder: &RunFolder,
     display: Display,
 ) -> Result<()> {
+    // From the first fold on an interrupted run can go on.
+    folder.write_config(config)?;
     let mut all = Vec::new();
     for fold in 0..folds {
         let path = folder.path().join(format!("fold-{fold}"));
@@ -57,15 +59,15 @@ pub(super) fn run(
             own.data.fold = Some(fold);
             if let Err(error) = train::in_folder(from, &own, chosen, &of_fold, display) {
                 of_fold.discard();
-                if fold > 0 || path.exists() {
-                    folder.write_config(config)?;
+                if fold == 0 && !path.exists() {
+                    // Refused before anything was written.
+                    folder.remove_config();
                 }
                 return Err(error);
             }
         }
         all.push(of_fold.metrics()?);
     }
-    folder.write_config(config)?;
     let summary = summarise(&all);
     folder.write_json("metrics.json", &summary)?;
     let mut text = String::new();

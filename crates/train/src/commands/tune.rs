@@ -38,15 +38,18 @@ pub fn run(args: &TuneArgs) -> Result<()> {
         })?,
     };
     let mut metrics = folder.metrics()?;
-    let before = metrics.clone();
+    let before = std::mem::take(&mut metrics.split);
+    let comparable = metrics.protocol == Protocol::Standard;
+    let method = metrics.thresholds.clone();
+    metrics.baseline.clear();
     let mut last = None;
     let mut text = String::new();
     for (name, set) in [("validation", &splits.validation), ("test", &splits.test)] {
         let Some(set) = set else { continue };
         let result = results::look(name, set, false, &predictor, &description, &config.report)?;
         metrics.record(name, &result, &predictor, &description);
-        let old = before.split.get(name).filter(|_| before.protocol == Protocol::Standard);
-        text += &table::before_after(name, &before.thresholds, old, thresholds.name(), &result.table);
+        let old = before.get(name).filter(|_| comparable);
+        text += &table::before_after(name, &method, old, thresholds.name(), &result.table);
         last = Some(result);
     }
     stored_model::save_description(folder.path(), &description)?;

@@ -45,10 +45,7 @@ impl Sampler for Scored {
     }
 
     fn next(&mut self, rng: &mut ChaCha8Rng) -> Option<Vec<usize>> {
-        if let Some(ordinary) = self.selection.next_ordinary(rng) {
-            return ordinary;
-        }
-        self.selection.another().then(|| self.selection.draw(rng))
+        self.selection.next(rng)
     }
 
     fn wants(&self) -> Wants {

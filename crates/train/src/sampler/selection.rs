@@ -118,8 +118,16 @@ impl Selection {
         more
     }
 
+    /// The next batch: in the warm-up an ordinary one, else one drawn by the weights; none at the end of the epoch.
+    pub(super) fn next(&mut self, rng: &mut ChaCha8Rng) -> Option<Vec<usize>> {
+        if let Some(ordinary) = self.next_ordinary(rng) {
+            return ordinary;
+        }
+        self.another().then(|| self.draw(rng))
+    }
+
     /// A batch drawn without replacement.
-    pub(super) fn draw(&mut self, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    fn draw(&mut self, rng: &mut ChaCha8Rng) -> Vec<usize> {
         let mut out = Vec::with_capacity(self.plan.batch);
         let mut taken = Vec::with_capacity(self.plan.batch);
         while out.len() < self.plan.batch

@@ -71,10 +71,7 @@ impl Sampler for Uncertainty {
     }
 
     fn next(&mut self, rng: &mut ChaCha8Rng) -> Option<Vec<usize>> {
-        if let Some(ordinary) = self.selection.next_ordinary(rng) {
-            return ordinary;
-        }
-        self.selection.another().then(|| self.selection.draw(rng))
+        self.selection.next(rng)
     }
 
     fn wants(&self) -> Wants {

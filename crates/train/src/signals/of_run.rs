@@ -101,16 +101,14 @@ impl RunSignals {
         self.training.as_ref()?.embedding()
     }
 
-    /// How far logits lie above the thresholds learnt with the model; the logits themselves where there are none.
+    /// How far logits lie above the thresholds learnt with the model; none where there are none.
     ///
     /// # Errors
     /// When the signals cannot be made.
-    pub fn distances(&self, learner: &Learner, query: Query) -> Result<Tensor<2>> {
-        let (Some(thresholds), Some(signals)) = (&learner.thresholds, &self.training) else {
-            return Ok(query.logits.clone());
-        };
+    pub fn distances(&self, learner: &Learner, query: Query) -> Result<Option<Tensor<2>>> {
+        let (Some(thresholds), Some(signals)) = (&learner.thresholds, &self.training) else { return Ok(None) };
         let seen = signals.look(query)?;
-        Ok(thresholds.distance(query.logits.clone(), seen.rarity, seen.votes))
+        Ok(Some(thresholds.distance(query.logits.clone(), seen.rarity, seen.votes)))
     }
 }
 
