@@ -91,10 +91,10 @@ pub enum PredictSource {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MarginKind {
-    /// [`margin::hinge`], as the published code.
+    /// [`crate::margin::hinge`], as the published code.
     #[default]
     Hinge,
-    /// [`margin::band`], as the text.
+    /// [`crate::margin::band`], as the text.
     Band,
 }
 
@@ -109,7 +109,7 @@ pub enum ThresholdLink {
     Logistic,
 }
 
-/// Settings of [`AdaptiveThreshold`] and [`AdaptiveThresholds`].
+/// Settings of [`AdaptiveThreshold`] and [`crate::AdaptiveThresholds`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdaptiveThresholdConfig {
