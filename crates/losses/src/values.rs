@@ -62,11 +62,6 @@ impl LossValues {
         self.reduced(self.per_instance(), reduction)
     }
 
-    /// The same number from the [`Self::per_instance`] losses, where those are at hand.
-    pub fn reduce_instances(&self, per_instance: Tensor<1>, reduction: Reduction) -> Tensor<1> {
-        self.reduced(per_instance, reduction)
-    }
-
     fn label_sums(&self) -> Option<Tensor<1>> {
         self.labels.as_ref().map(|l| l.clone().sum_dim(1).squeeze_dim::<1>(1))
     }
@@ -78,7 +73,8 @@ impl LossValues {
         }
     }
 
-    fn reduced(&self, per_instance: Tensor<1>, reduction: Reduction) -> Tensor<1> {
+    /// The number that instance losses `[batch]` reduce to, `[1]`, where [`Self::per_instance`] is at hand.
+    pub fn reduced(&self, per_instance: Tensor<1>, reduction: Reduction) -> Tensor<1> {
         match reduction {
             Reduction::Sum => per_instance.mean(),
             Reduction::Mean => per_instance.mean().div_scalar(self.label_count as f64),

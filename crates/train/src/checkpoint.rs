@@ -2,7 +2,8 @@
 //!
 //! A checkpoint is one line `longtail-checkpoint 2 <sha-256 of the rest>` and then a safetensors file: the model's
 //! weights under `model.`, the optimizer's arrays under `optimizer.N.`, the sampler's under `sampler.`, how often
-//! instances were trained on as `seen`, the bank of embedding neighbours as `embedding`, everything else as JSON in its metadata.
+//! instances were trained on as `seen`, the bank of embedding neighbours as `embedding`, everything else as JSON in its
+//! metadata.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;

@@ -308,7 +308,7 @@ impl<'a> Trainer<'a> {
         let losses = wants.losses.then(|| host::plain(per_instance.clone()));
         let notice =
             (wants != Wants::default()).then(|| Notice { instances: instances.to_vec(), losses, probabilities });
-        let loss = values.reduce_instances(per_instance, self.config.loss.reduction);
+        let loss = values.reduced(per_instance, self.config.loss.reduction);
         let parts = values.parts(self.config.loss.reduction);
         let gradients = Gradients::gather(&learner, loss.backward(), tape);
         let learner = self.optimizer.step(self.rates(learning_rate), learner, gradients);

@@ -1,11 +1,12 @@
 //! Who votes for an instance: the most similar rows of a bank of training rows, and the votes of their labels.
 //!
 //! [`batch`] finds neighbours inside a batch by its labels, all on the device; the banks find them among the training
-//! rows: [`SparseBank`] by sparse products, [`DenseBank`] by matmul and top-k on the device, [`LabelBank`] by predicted
-//! probabilities. Banks are exact: similarities are compared in 64 bits, equal ones in the order of the rows.
+//! rows: [`SparseBank`] by sparse products, [`DenseBank`] by matmul and top-k on the device, [`FeatureBank`] by either,
+//! [`LabelBank`] by predicted probabilities. Banks are exact: similarities are compared in 64 bits, equal ones in the order of the rows.
 
 pub mod batch;
 mod dense;
+mod features;
 mod labels;
 mod sparse;
 
@@ -14,6 +15,7 @@ use data::LabelRows;
 use crate::LossError;
 
 pub use dense::DenseBank;
+pub use features::FeatureBank;
 pub use labels::LabelBank;
 pub use sparse::SparseBank;
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use burn::tensor::Device;
 use data::statistics::imbalance_ratios;
 use data::{Dataset, FeatureRows, LabelRows};
-use losses::neighbours::{DenseBank, MemoryLimit, Metric, SparseBank};
+use losses::neighbours::{FeatureBank, MemoryLimit, Metric};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::write_atomically;
@@ -17,8 +17,6 @@ use crate::error::Result;
 const K: usize = 5;
 /// What bank and search may take.
 const LIMIT: MemoryLimit = MemoryLimit { mebibytes: 4096 };
-/// Features denser than this are compared by matmul, others by sparse products.
-const DENSE: f64 = 0.1;
 
 /// Minority labels and how alone their instances are with them.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,13 +87,8 @@ pub(super) fn of_training(train: &Dataset, device: &Device) -> Result<Vec<f32>> 
 /// The five nearest other instances of each by Euclidean distance, ties by index.
 fn nearest(features: &FeatureRows, device: &Device) -> Result<Vec<Vec<u32>>> {
     let all: Vec<usize> = (0..features.len()).collect();
-    let found = if features.density() > DENSE {
-        let rows = features.to_dense();
-        let bank = DenseBank::with_metric(Metric::Euclidean, rows.clone(), features.columns(), device, LIMIT)?;
-        bank.closest(&rows, K, Some(&all), device)
-    } else {
-        SparseBank::new(features, LIMIT)?.closest(Metric::Euclidean, features, K, Some(&all))
-    };
+    let bank = FeatureBank::new(Metric::Euclidean, features, device, LIMIT)?;
+    let found = bank.closest(features, K, Some(&all), device);
     Ok(found.iter().map(|near| near.iter().map(|n| n.1).collect()).collect())
 }
 

@@ -7,16 +7,13 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use data::{FeatureRows, LabelRows};
-use losses::neighbours::{DenseBank, LabelBank, Neighbours, Own, SparseBank, batch};
+use losses::neighbours::{DenseBank, FeatureBank, LabelBank, Metric, Neighbours, Own, batch};
 use losses::rarity::{TermRarity, idf};
 use losses::{AdaptiveThresholdConfig, Idf, LossError, NeighbourSource, TrainingCounts};
 
 use crate::error::{Error, Result};
 
 pub use of_run::RunSignals;
-
-/// Features denser than this are compared by matmul, others by sparse products.
-const DENSE: f64 = 0.1;
 
 /// The training rows that neighbours and rarity come from, or as much of them as is needed.
 #[derive(Debug, Clone, Default)]
@@ -79,8 +76,7 @@ pub struct SignalSource {
 enum Search {
     /// Not among training rows, or by predicted labels.
     Nothing,
-    Sparse(Arc<SparseBank>),
-    Dense(Arc<DenseBank>),
+    Features(Arc<FeatureBank>),
     /// The last hidden layer; none before the first look at it.
     Embedding(Option<Arc<DenseBank>>),
 }
@@ -114,13 +110,7 @@ impl SignalSource {
         }
         let search = match source {
             Some(NeighbourSource::Features) => {
-                let features = features()?;
-                if features.density() > DENSE {
-                    let bank = DenseBank::new(features.to_dense(), features.columns(), device, config.limit())?;
-                    Search::Dense(Arc::new(bank))
-                } else {
-                    Search::Sparse(Arc::new(SparseBank::new(features, config.limit())?))
-                }
+                Search::Features(Arc::new(FeatureBank::new(Metric::Cosine, features()?, device, config.limit())?))
             }
             Some(NeighbourSource::Embedding) => Search::Embedding(None),
             _ => Search::Nothing,
@@ -193,8 +183,7 @@ impl SignalSource {
     pub fn remember(&mut self, features: &FeatureRows) {
         let all: Vec<usize> = (0..features.len()).collect();
         let found = match &self.search {
-            Search::Sparse(bank) => Some(bank.nearest(features, self.k, Some(&all))),
-            Search::Dense(bank) => Some(bank.nearest(&features.to_dense(), self.k, Some(&all), &self.device)),
+            Search::Features(bank) => Some(bank.nearest(features, self.k, Some(&all), &self.device)),
             _ => None,
         };
         self.fixed = found.map(Arc::new);
@@ -215,10 +204,7 @@ impl SignalSource {
         }
         let own: Own = query.own.then_some(query.instances);
         let found = match &self.search {
-            Search::Sparse(bank) => bank.nearest(&query.features.select(query.instances), self.k, own),
-            Search::Dense(bank) => {
-                bank.nearest(&query.features.select(query.instances).to_dense(), self.k, own, &self.device)
-            }
+            Search::Features(bank) => bank.nearest(&query.features.select(query.instances), self.k, own, &self.device),
             Search::Embedding(bank) => {
                 let (Some(bank), Some(embedding)) = (bank, query.embedding) else { return Err(no_hidden_layer()) };
                 bank.nearest(host::HostView::of(embedding).as_slice(), self.k, own, &self.device)
