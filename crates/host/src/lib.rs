@@ -1,11 +1,17 @@
-//! Tensors of the CPU backends as slices: what our own CPU kernels read and write.
+//! What our own CPU kernels are made of: tensors of the CPU backends as slices, matrix products of slices, and loops
+//! compiled for the processor at hand.
 #![forbid(unsafe_code)]
 #![expect(deprecated, reason = "ndarray is deprecated upstream and kept here by request")]
+
+mod matmul;
+pub mod simd;
 
 use burn::backend::flex::FlexTensor;
 use burn::backend::ndarray::NdArrayTensor;
 use burn::backend::{Flex, NdArray};
 use burn::tensor::{Device, Tensor, TensorData};
+
+pub use matmul::{Matrix, add_product, column_sums};
 
 /// True where tensors live in this process's memory, so that a slice of them costs nothing.
 pub fn is_host(device: &Device) -> bool {

@@ -2,10 +2,12 @@
 //! The instance weights for rare labels are `class_balanced`'s.
 
 use burn::tensor::{Device, Tensor};
+use host::simd::{self, LANES, each};
 use serde::{Deserialize, Serialize};
 
 use crate::class_balanced::effective_number_weights;
 use crate::config::Base;
+use crate::fused::{ANY, Fused, Row, RowLoss, focused};
 use crate::{Loss, LossConfig, LossError, LossValues, TrainingCounts, bce, focal};
 
 /// Presence logit of each instance: the weighted mean of its label logits.
@@ -127,7 +129,7 @@ impl AnyClassConfig {
                     effective_number_weights(&classes, balance.beta).iter().map(|w| *w as f32).collect();
                 let negative = weights.pop().unwrap_or(1.0);
                 let labels = Tensor::<1>::from_floats(weights.as_slice(), device).unsqueeze();
-                Some(Balance { labels, negative, instance_weight: balance.instance_weight })
+                Some(Balance { labels, numbers: weights, negative, instance_weight: balance.instance_weight })
             }
         };
         let base = base.init(counts, device).map_err(|e| e.inside("base"))?;
@@ -148,6 +150,8 @@ pub struct AnyClass {
 struct Balance {
     /// `[1, labels]`.
     labels: Tensor<2>,
+    /// The same on the host.
+    numbers: Vec<f32>,
     negative: f32,
     instance_weight: InstanceWeight,
 }
@@ -162,6 +166,18 @@ impl Balance {
         };
         let negative = has_label(&count).neg().add_scalar(1.0).mul_scalar(self.negative);
         (labelled + negative).squeeze_dim::<1>(1)
+    }
+}
+
+impl Balance {
+    /// [`Self::weights`] of one instance.
+    fn of_row(&self, present: &[u32]) -> f32 {
+        let sum: f32 = present.iter().map(|&l| self.numbers[l as usize]).sum();
+        match self.instance_weight {
+            _ if present.is_empty() => self.negative,
+            InstanceWeight::Sum => sum,
+            InstanceWeight::Mean => sum / present.len() as f32,
+        }
     }
 }
 
@@ -181,4 +197,60 @@ impl Loss for AnyClass {
         values.weight = self.balance.as_ref().map(|b| b.weights(&targets, count));
         values
     }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        matches!(self.base.fused(), Some(Fused::Rows(_))).then_some(Fused::Rows(self))
+    }
+}
+
+impl RowLoss for AnyClass {
+    fn parts(&self) -> &'static [&'static str] {
+        if self.alpha > 0.0 { &["labels", "presence"] } else { &["labels"] }
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        let Some(Fused::Rows(base)) = self.base.fused() else { return };
+        let Row { values, present, weights, scale } = row;
+        let weight = self.balance.as_ref().map_or(1.0, |b| b.of_row(present));
+        let scale = scale * weight;
+        // Weight of absent labels in the presence logit, and the sum of all weights.
+        let absent = if present.is_empty() { 1.0 } else { self.lambda as f32 };
+        let total = present.len() as f32 * (1.0 - absent) + absent * values.len() as f32;
+        let z = if self.alpha > 0.0 { presence_logit(values, present, absent) / total } else { 0.0 };
+        base.row(Row { values: &mut *values, present, weights, scale }, &mut parts[..1]);
+        if self.alpha > 0.0 {
+            let truth = if present.is_empty() { 1.0 } else { -1.0 };
+            let (value, slope) = match self.presence_gamma {
+                None => simd::softplus_and_sigmoid(truth * z),
+                Some(gamma) => focused::<ANY>(truth * z, gamma as f32),
+            };
+            parts[1] = value * self.alpha as f32;
+            let slope = truth * slope * self.alpha as f32 * scale / total;
+            let everywhere = slope * absent;
+            simd::vectorised(
+                #[inline(always)]
+                || values.iter_mut().for_each(|v| *v += everywhere),
+            );
+            present.iter().for_each(|&l| values[l as usize] += slope - everywhere);
+        }
+        parts.iter_mut().for_each(|p| *p *= weight);
+    }
+}
+
+/// `Σ_j w_j z_j`: present labels weigh 1, the others `absent`.
+fn presence_logit(values: &mut [f32], present: &[u32], absent: f32) -> f32 {
+    let all = simd::vectorised(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; LANES];
+            each(
+                values,
+                #[inline(always)]
+                |v, _, lane| sums[lane] += *v,
+            );
+            simd::sum_lanes(&sums)
+        },
+    );
+    let own: f32 = present.iter().map(|&l| values[l as usize]).sum();
+    own * (1.0 - absent) + absent * all
 }

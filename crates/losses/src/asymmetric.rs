@@ -3,6 +3,9 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::relu, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
+use host::simd::{neg_ln_1m, softplus_and_sigmoid};
+
+use crate::fused::{ANY, Element, Fused, Row, RowLoss, elements, focused, power as powered};
 use crate::logits::{by_rows, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
@@ -114,6 +117,83 @@ pub struct Asymmetric {
 impl Loss for Asymmetric {
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
         LossValues::of_labels(asymmetric(logits, targets, &self.config))
+    }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        Some(Fused::Rows(self))
+    }
+}
+
+/// The kernel for γ- = G, or any.
+struct Kernel<const G: u8> {
+    gamma_pos: f32,
+    gamma_neg: f32,
+    clip: f32,
+    /// 1 where the focusing factor has a gradient.
+    through: f32,
+}
+
+impl<const G: u8> Element for Kernel<G> {
+    #[inline(always)]
+    fn absent(&self, z: f32) -> (f32, f32) {
+        let (_, q) = softplus_and_sigmoid(z);
+        let excess = (q - self.clip).max(0.0);
+        // ln of what is at least the smallest normal number; where excess is 0 the factor is 0 anyway.
+        let floor = excess.max(1e-30);
+        let ln = if G == ANY { host::simd::ln(floor) } else { 0.0 };
+        let factor = powered::<G>(excess, ln, self.gamma_neg);
+        let factor = if G == ANY && excess == 0.0 { 0.0 } else { factor };
+        let plain = neg_ln_1m(excess);
+        let inside = if excess > 0.0 { q * (1.0 - q) } else { 0.0 };
+        let slope = factor / (1.0 - excess) + self.through * plain * self.gamma_neg * factor / floor;
+        (factor * plain, slope * inside)
+    }
+
+    fn present(&self, z: f32, _label: usize) -> (f32, f32) {
+        let (plain, q) = softplus_and_sigmoid(-z);
+        let (value, slope) = focused::<ANY>(-z, self.gamma_pos);
+        let held = if plain > 0.0 { value / plain * q } else { 0.0 };
+        (value, -(held + self.through * (slope - held)))
+    }
+}
+
+/// The kernel without a margin: `q^γ softplus(z)`, accurate where q is close to 1.
+struct Plain<const G: u8> {
+    gamma_pos: f32,
+    gamma_neg: f32,
+    through: f32,
+}
+
+impl<const G: u8> Element for Plain<G> {
+    #[inline(always)]
+    fn absent(&self, z: f32) -> (f32, f32) {
+        let (plain, q) = softplus_and_sigmoid(z);
+        let factor = powered::<G>(q, z - plain, self.gamma_neg);
+        (factor * plain, factor * (q + self.through * self.gamma_neg * (1.0 - q) * plain))
+    }
+
+    fn present(&self, z: f32, label: usize) -> (f32, f32) {
+        let Self { gamma_pos, gamma_neg, through } = *self;
+        Kernel::<ANY> { gamma_pos, gamma_neg, clip: 0.0, through }.present(z, label)
+    }
+}
+
+impl RowLoss for Asymmetric {
+    fn parts(&self) -> &'static [&'static str] {
+        &["labels"]
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        let c = &self.config;
+        let (gamma_pos, gamma_neg, clip) = (c.gamma_pos as f32, c.gamma_neg as f32, c.clip as f32);
+        let through = if c.detach_focusing { 0.0 } else { 1.0 };
+        parts[0] = match (c.clip == 0.0, c.gamma_neg) {
+            (true, 4.0) => elements(&Plain::<4> { gamma_pos, gamma_neg, through }, row),
+            (true, _) => elements(&Plain::<ANY> { gamma_pos, gamma_neg, through }, row),
+            (false, 0.0) => elements(&Kernel::<0> { gamma_pos, gamma_neg, clip, through }, row),
+            (false, 4.0) => elements(&Kernel::<4> { gamma_pos, gamma_neg, clip, through }, row),
+            (false, _) => elements(&Kernel::<ANY> { gamma_pos, gamma_neg, clip, through }, row),
+        };
     }
 }
 

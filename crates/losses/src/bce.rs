@@ -3,6 +3,9 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid};
 use serde::{Deserialize, Serialize};
 
+use host::simd::softplus_and_sigmoid;
+
+use crate::fused::{Element, Fused, Row, RowLoss, elements};
 use crate::logits::towards_truth;
 use crate::{Loss, LossError, LossValues, TrainingCounts};
 
@@ -54,7 +57,7 @@ impl BceConfig {
     pub fn init(&self, counts: &TrainingCounts, device: &Device) -> Result<Bce, LossError> {
         let labels = counts.labels.len();
         let weights = match &self.pos_weight {
-            None => return Ok(Bce { pos_weight: None, soft_targets: self.soft_targets }),
+            None => return Ok(Bce { pos_weight: None, weights: Vec::new(), soft_targets: self.soft_targets }),
             Some(PosWeight::All(w)) => vec![*w; labels],
             Some(PosWeight::Each(w)) => w.clone(),
         };
@@ -67,7 +70,8 @@ impl BceConfig {
         }
         let extra: Vec<f32> = weights.iter().map(|w| (w - 1.0) as f32).collect();
         let pos_weight = Some(Tensor::<1>::from_floats(extra.as_slice(), device).unsqueeze());
-        Ok(Bce { pos_weight, soft_targets: self.soft_targets })
+        let weights = weights.iter().map(|w| *w as f32).collect();
+        Ok(Bce { pos_weight, weights, soft_targets: self.soft_targets })
     }
 }
 
@@ -76,6 +80,8 @@ impl BceConfig {
 pub struct Bce {
     /// Weight of positives less one, `[1, labels]`.
     pos_weight: Option<Tensor<2>>,
+    /// Weight of positives, `[labels]`; empty: 1.
+    weights: Vec<f32>,
     soft_targets: bool,
 }
 
@@ -86,5 +92,32 @@ impl Loss for Bce {
             Some(extra) => values * (targets * extra.clone()).add_scalar(1.0),
             None => values,
         })
+    }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        Some(Fused::Rows(self))
+    }
+}
+
+impl Element for Bce {
+    #[inline(always)]
+    fn absent(&self, z: f32) -> (f32, f32) {
+        softplus_and_sigmoid(z)
+    }
+
+    fn present(&self, z: f32, label: usize) -> (f32, f32) {
+        let weight = self.weights.get(label).copied().unwrap_or(1.0);
+        let (value, slope) = softplus_and_sigmoid(-z);
+        (value * weight, -slope * weight)
+    }
+}
+
+impl RowLoss for Bce {
+    fn parts(&self) -> &'static [&'static str] {
+        &["labels"]
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        parts[0] = elements(self, row);
     }
 }

@@ -4,6 +4,7 @@ use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Base;
+use crate::fused::{Fused, Row, RowLoss};
 use crate::{Loss, LossConfig, LossError, LossValues, TrainingCounts};
 
 /// `w_c = (1-β) / (1-β^{n_c})`, normalised so that they sum to their number.
@@ -68,7 +69,8 @@ impl ClassBalancedConfig {
         }
         let base = self.base.config().init(counts, device).map_err(|e| e.inside("base"))?;
         let weights: Vec<f32> = effective_number_weights(&counts.labels, self.beta).iter().map(|w| *w as f32).collect();
-        Ok(ClassBalanced { base, weights: Tensor::<1>::from_floats(weights.as_slice(), device).unsqueeze() })
+        let tensor = Tensor::<1>::from_floats(weights.as_slice(), device).unsqueeze();
+        Ok(ClassBalanced { base, weights: tensor, numbers: weights })
     }
 }
 
@@ -77,11 +79,32 @@ pub struct ClassBalanced {
     base: Box<dyn Loss>,
     /// `[1, labels]`.
     weights: Tensor<2>,
+    /// The same on the host.
+    numbers: Vec<f32>,
 }
 
 impl Loss for ClassBalanced {
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
         let values = self.base.forward(logits, targets);
         LossValues { labels: values.labels.map(|l| l * self.weights.clone()), ..values }
+    }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        matches!(self.base.fused(), Some(Fused::Rows(_))).then_some(Fused::Rows(self))
+    }
+}
+
+impl RowLoss for ClassBalanced {
+    fn parts(&self) -> &'static [&'static str] {
+        match self.base.fused() {
+            Some(Fused::Rows(base)) => base.parts(),
+            _ => &[],
+        }
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        if let Some(Fused::Rows(base)) = self.base.fused() {
+            base.row(Row { weights: Some(&self.numbers), ..row }, parts);
+        }
     }
 }

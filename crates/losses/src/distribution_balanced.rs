@@ -3,6 +3,9 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
+use host::simd::{self, LANES};
+
+use crate::fused::{ANY, Fused, Row, RowLoss, focused, set_aside};
 use crate::logits::towards_truth;
 use crate::{Loss, LossError, LossValues, TrainingCounts};
 
@@ -53,7 +56,8 @@ impl DistributionBalancedConfig {
         };
         let bias: Vec<f32> = counts.labels.iter().map(bias).collect();
         let row = |v: &[f32]| Tensor::<1>::from_floats(v, device).unsqueeze();
-        Ok(DistributionBalanced { config: self.clone(), inverse: row(&inverse), bias: row(&bias) })
+        let (inverse_row, bias_row) = (row(&inverse), row(&bias));
+        Ok(DistributionBalanced { config: self.clone(), inverse: inverse_row, bias: bias_row, numbers: [inverse, bias] })
     }
 }
 
@@ -70,6 +74,8 @@ pub struct DistributionBalanced {
     inverse: Tensor<2>,
     /// `ν_l`, `[1, labels]`.
     bias: Tensor<2>,
+    /// Both on the host.
+    numbers: [Vec<f32>; 2],
 }
 
 impl DistributionBalanced {
@@ -93,5 +99,74 @@ impl Loss for DistributionBalanced {
         let values = log_sigmoid(u.clone()).neg();
         let values = if c.gamma == 0.0 { values } else { values * log_sigmoid(u.neg()).mul_scalar(c.gamma).exp() };
         LossValues::of_labels(values * (self.weights(&targets) / steepness))
+    }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        Some(Fused::Rows(self))
+    }
+}
+
+impl DistributionBalanced {
+    /// The kernel for γ = G, or any.
+    fn kernel<const G: u8>(&self, row: Row) -> f32 {
+        let Row { values, present, scale, .. } = row;
+        let c = &self.config;
+        let (alpha, beta, mu) = (c.alpha as f32, c.beta as f32, c.mu as f32);
+        let (lambda, gamma) = (c.lambda as f32, c.gamma as f32);
+        let [inverse, bias] = &self.numbers;
+        let repeats: f32 = present.iter().map(|&l| inverse[l as usize]).sum();
+        let weigh = Weigh { repeats: repeats.max(1e-20), alpha, beta, mu };
+        let kept = set_aside(values, present);
+        let sums = simd::vectorised(
+            #[inline(always)]
+            || {
+                let mut sums = [0.0; LANES];
+                let groups = values.chunks_mut(LANES).zip(inverse.chunks(LANES)).zip(bias.chunks(LANES));
+                for ((group, inverse), bias) in groups {
+                    for (lane, ((v, i), b)) in group.iter_mut().zip(inverse).zip(bias).enumerate() {
+                        let (value, slope) = focused::<G>(lambda * (*v - b), gamma);
+                        let weight = weigh.label(*i);
+                        sums[lane] += value * weight / lambda;
+                        *v = slope * weight * scale;
+                    }
+                }
+                sums
+            },
+        );
+        let mut sum = simd::sum_lanes(&sums);
+        for (&l, z) in present.iter().zip(kept) {
+            let l = l as usize;
+            let (value, slope) = focused::<G>(bias[l] - z, gamma);
+            let weight = weigh.label(inverse[l]);
+            sum += value * weight;
+            values[l] = -slope * weight * scale;
+        }
+        sum
+    }
+}
+
+/// `r̂` of one instance.
+struct Weigh {
+    repeats: f32,
+    alpha: f32,
+    beta: f32,
+    mu: f32,
+}
+
+impl Weigh {
+    /// Of the label with this `1/n_l`.
+    #[inline(always)]
+    fn label(&self, inverse: f32) -> f32 {
+        self.alpha + simd::softplus_and_sigmoid(((inverse / self.repeats).min(1e6) - self.mu) * self.beta).1
+    }
+}
+
+impl RowLoss for DistributionBalanced {
+    fn parts(&self) -> &'static [&'static str] {
+        &["labels"]
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        parts[0] = if self.config.gamma == 0.0 { self.kernel::<0>(row) } else { self.kernel::<ANY>(row) };
     }
 }

@@ -3,6 +3,7 @@
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
+use crate::fused::{ANY, Element, Fused, Row, RowLoss, elements, focused};
 use crate::logits::{by_rows, power, with_gradient};
 use crate::{Loss, LossError, LossValues};
 
@@ -69,5 +70,46 @@ pub struct Focal {
 impl Loss for Focal {
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues {
         LossValues::of_labels(focal(logits, targets, self.config.gamma, self.config.alpha))
+    }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        Some(Fused::Rows(self))
+    }
+}
+
+/// The kernel for γ = G, or any γ.
+struct Kernel<const G: u8> {
+    gamma: f32,
+    present: f32,
+    absent: f32,
+}
+
+impl<const G: u8> Element for Kernel<G> {
+    #[inline(always)]
+    fn absent(&self, z: f32) -> (f32, f32) {
+        let (value, slope) = focused::<G>(z, self.gamma);
+        (value * self.absent, slope * self.absent)
+    }
+
+    fn present(&self, z: f32, _label: usize) -> (f32, f32) {
+        let (value, slope) = focused::<G>(-z, self.gamma);
+        (value * self.present, -slope * self.present)
+    }
+}
+
+impl RowLoss for Focal {
+    fn parts(&self) -> &'static [&'static str] {
+        &["labels"]
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        let gamma = self.config.gamma as f32;
+        let (present, absent) = self.config.alpha.map_or((1.0, 1.0), |a| (a as f32, (1.0 - a) as f32));
+        parts[0] = match self.config.gamma {
+            0.0 => elements(&Kernel::<0> { gamma, present, absent }, row),
+            1.0 => elements(&Kernel::<1> { gamma, present, absent }, row),
+            2.0 => elements(&Kernel::<2> { gamma, present, absent }, row),
+            _ => elements(&Kernel::<ANY> { gamma, present, absent }, row),
+        };
     }
 }

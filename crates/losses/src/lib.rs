@@ -15,6 +15,7 @@ mod config;
 mod distribution_balanced;
 mod error;
 mod focal;
+mod fused;
 mod logits;
 pub mod margin;
 pub mod neighbours;
@@ -36,6 +37,7 @@ pub use config::{Base, LossConfig, TrainingCounts};
 pub use distribution_balanced::{DistributionBalanced, DistributionBalancedConfig};
 pub use error::LossError;
 pub use focal::{Focal, FocalConfig, focal};
+pub use fused::{BatchLoss, Fused, FusedValues, Row, RowLoss, fused_pass};
 pub use two_way::{TwoWay, TwoWayConfig, one_way};
 pub use values::{LossValues, Reduction};
 pub use zlpr::{Zlpr, ZlprConfig, zlpr};
@@ -43,9 +45,14 @@ pub use zlpr::{Zlpr, ZlprConfig, zlpr};
 use burn::tensor::Tensor;
 
 /// A loss, ready to use on one device.
-pub trait Loss: Send {
+pub trait Loss: Send + Sync {
     /// The unreduced values of a batch.
     ///
     /// Shapes: `logits`, `targets` `[batch, labels]`; targets are 0 or 1 ([`check`] says whether they are).
     fn forward(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossValues;
+
+    /// The same loss on host memory in one pass, where it has that form.
+    fn fused(&self) -> Option<Fused<'_>> {
+        None
+    }
 }

@@ -3,6 +3,11 @@
 use burn::tensor::{Device, Tensor, activation::sigmoid};
 use serde::{Deserialize, Serialize};
 
+use data::LabelRows;
+use host::simd;
+use rayon::prelude::*;
+
+use crate::fused::{BatchLoss, Fused};
 use crate::logits::{NEVER, softplus, zero_with_gradient};
 use crate::{Loss, LossError, LossValues};
 
@@ -94,4 +99,122 @@ impl Loss for TwoWay {
         ];
         LossValues::of_instances(parts, labels)
     }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        Some(Fused::Batch(self))
+    }
+}
+
+/// One line of logits, along either dimension: `T_n log Σ e^{z/T_n}` over absent, `T_p log Σ e^{-z/T_p}` over present.
+#[derive(Clone, Copy)]
+struct Line {
+    top_neg: f32,
+    sum_neg: f32,
+    top_pos: f32,
+    sum_pos: f32,
+}
+
+impl Line {
+    const EMPTY: Self = Self { top_neg: NEVER as f32, sum_neg: 0.0, top_pos: NEVER as f32, sum_pos: 0.0 };
+
+    /// Value, and the factors of its gradient: of `e^{z/T_n - top}` for absent and of `e^{-z/T_p - top}` for present.
+    fn value(&self, positive: f32, negative: f32) -> (f32, f32, f32) {
+        if self.sum_neg <= 0.0 || self.sum_pos <= 0.0 {
+            return (0.0, 0.0, 0.0);
+        }
+        let argument = positive * (self.top_pos + self.sum_pos.ln()) + negative * (self.top_neg + self.sum_neg.ln());
+        let (value, slope) = simd::softplus_and_sigmoid(argument);
+        (value, slope / self.sum_neg, -slope / self.sum_pos)
+    }
+}
+
+/// Labels that a thread takes at once.
+const BLOCK: usize = 256;
+
+impl BatchLoss for TwoWay {
+    fn parts(&self) -> &'static [&'static str] {
+        &["instances", "classes"]
+    }
+
+    fn batch(&self, logits: &mut [f32], targets: &LabelRows, scale: f32, parts: &mut [f32]) {
+        let (batch, labels) = (targets.len(), targets.columns());
+        let (tp, tn) = (self.config.temperature_pos as f32, self.config.temperature_neg as f32);
+        let by_label = targets.by_label();
+        let labelled = targets.rows().filter(|r| !r.is_empty()).count().max(1) as f32;
+        let seen = by_label.iter().filter(|l| !l.is_empty()).count().max(1) as f32;
+        // z/T_n of absent labels; present ones count apart.
+        let mut absent: Vec<f32> = logits.iter().map(|z| z / tn).collect();
+        let mut present = Vec::with_capacity(targets.nnz());
+        for (i, row) in targets.rows().enumerate() {
+            for &l in row {
+                let at = i * labels + l as usize;
+                absent[at] = NEVER as f32;
+                present.push((i, l as usize, -logits[at] / tp));
+            }
+        }
+        let mut rows = vec![Line::EMPTY; batch];
+        rows.par_iter_mut().zip(absent.par_chunks(labels)).with_min_len(8).for_each(|(line, row)| {
+            line.top_neg = row.iter().copied().fold(NEVER as f32, f32::max);
+            // Where no label is absent the line is silent.
+            let is_absent = line.top_neg > NEVER as f32;
+            line.sum_neg = if is_absent { sum_of_exp(row, line.top_neg) } else { 0.0 };
+        });
+        let mut columns = vec![Line::EMPTY; labels];
+        columns.par_chunks_mut(BLOCK).enumerate().for_each(|(b, lines)| {
+            let rows = || absent.chunks(labels).map(|row| &row[b * BLOCK..][..lines_of(b, labels)]);
+            for row in rows() {
+                lines.iter_mut().zip(row).for_each(|(line, z)| line.top_neg = line.top_neg.max(*z));
+            }
+            for row in rows() {
+                let terms = lines.iter_mut().zip(row).filter(|(line, _)| line.top_neg > NEVER as f32);
+                terms.for_each(|(line, z)| line.sum_neg += simd::exp(z - line.top_neg));
+            }
+        });
+        for &(i, l, z) in &present {
+            rows[i].top_pos = rows[i].top_pos.max(z);
+            columns[l].top_pos = columns[l].top_pos.max(z);
+        }
+        for &(i, l, z) in &present {
+            rows[i].sum_pos += (z - rows[i].top_pos).exp();
+            columns[l].sum_pos += (z - columns[l].top_pos).exp();
+        }
+        let (by_row, by_column) = (batch as f32 / labelled, 1.0 / seen);
+        let own: Vec<_> = rows.iter().map(|line| line.value(tp, tn)).collect();
+        let of_labels: Vec<_> = columns.iter().map(|line| line.value(tp, tn)).collect();
+        let classes: f32 = of_labels.iter().map(|v| v.0).sum::<f32>() * by_column;
+        for (parts, value) in parts.chunks_exact_mut(2).zip(&own) {
+            (parts[0], parts[1]) = (value.0 * by_row, classes);
+        }
+        // The classes' part is the loss of every instance of the batch.
+        let (row_scale, column_scale) = (scale * by_row, scale * by_column * batch as f32);
+        let lines = logits.par_chunks_mut(labels).zip(absent.par_chunks(labels)).zip(rows.par_iter().zip(&own));
+        lines.with_min_len(4).for_each(|((out, row), (line, own))| {
+            for (((out, z), column), of_label) in out.iter_mut().zip(row).zip(&columns).zip(&of_labels) {
+                *out = simd::exp(z - line.top_neg) * own.1 * row_scale
+                    + simd::exp(z - column.top_neg) * of_label.1 * column_scale;
+            }
+        });
+        for (i, l, z) in present {
+            logits[i * labels + l] = (z - rows[i].top_pos).exp() * own[i].2 * row_scale
+                + (z - columns[l].top_pos).exp() * of_labels[l].2 * column_scale;
+        }
+    }
+}
+
+/// Labels of block `b`.
+fn lines_of(b: usize, labels: usize) -> usize {
+    BLOCK.min(labels - b * BLOCK)
+}
+
+fn sum_of_exp(row: &[f32], top: f32) -> f32 {
+    simd::vectorised(
+        #[inline(always)]
+        || {
+            let mut sums = [0.0; simd::LANES];
+            for group in row.chunks(simd::LANES) {
+                group.iter().enumerate().for_each(|(lane, z)| sums[lane] += simd::exp(z - top));
+            }
+            simd::sum_lanes(&sums)
+        },
+    )
 }

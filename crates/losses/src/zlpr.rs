@@ -3,6 +3,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use host::simd::{self, LANES, each};
+
+use crate::fused::{Fused, Row, RowLoss, set_aside};
 use crate::logits::log_one_plus_sum_exp;
 use crate::{Loss, LossValues};
 
@@ -32,4 +35,59 @@ impl Loss for Zlpr {
         let [_, labels] = logits.dims();
         LossValues::of_instances(vec![("ranking", zlpr(logits, targets))], labels)
     }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        Some(Fused::Rows(self))
+    }
+}
+
+impl RowLoss for Zlpr {
+    fn parts(&self) -> &'static [&'static str] {
+        &["ranking"]
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        let Row { values, present, scale, .. } = row;
+        let kept = set_aside(values, present);
+        let top = kept.iter().fold(0.0f32, |top, z| top.max(-z));
+        let sum = kept.iter().fold((-top).exp(), |sum, z| sum + (-z - top).exp());
+        let absent = log_sum_exp_with_gradient(values, scale);
+        for (&l, z) in present.iter().zip(kept) {
+            values[l as usize] = -scale * (-z - top).exp() / sum;
+        }
+        parts[0] = absent + top + sum.ln();
+    }
+}
+
+/// `log(1 + Σ_j e^{z_j})`; the values become `scale` times its gradient.
+fn log_sum_exp_with_gradient(values: &mut [f32], scale: f32) -> f32 {
+    simd::vectorised(
+        #[inline(always)]
+        || {
+            let mut tops = [0.0f32; LANES];
+            each(
+                values,
+                #[inline(always)]
+                |v, _, lane| tops[lane] = tops[lane].max(*v),
+            );
+            let top = tops.iter().fold(0.0f32, |a, b| a.max(*b));
+            let mut sums = [0.0; LANES];
+            each(
+                values,
+                #[inline(always)]
+                |v, _, lane| {
+                    *v = simd::exp(*v - top);
+                    sums[lane] += *v;
+                },
+            );
+            let sum = simd::sum_lanes(&sums) + (-top).exp();
+            let factor = scale / sum;
+            each(
+                values,
+                #[inline(always)]
+                |v, _, _| *v *= factor,
+            );
+            top + sum.ln()
+        },
+    )
 }

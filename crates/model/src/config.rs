@@ -6,6 +6,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::host_model::HostModel;
+use crate::mlp::HostMlp;
 use crate::{Features, Mlp, MlpConfig, Pass};
 
 /// How features reach the first layer.
@@ -91,6 +93,16 @@ pub enum Model {
 }
 
 impl Model {
+    /// Passes on host memory, for a model that has them and lives there.
+    pub fn on_host(&self, device: &Device) -> Option<Box<dyn HostModel>> {
+        if !host::is_host(device) {
+            return None;
+        }
+        match self {
+            Self::Mlp(model) => HostMlp::new(model).map(|m| Box::new(m) as Box<dyn HostModel>),
+        }
+    }
+
     /// Features of `[batch, features]` → logits `[batch, labels]`.
     pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
         match self {

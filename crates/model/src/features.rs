@@ -66,3 +66,18 @@ pub enum Features {
     /// Compressed rows.
     Sparse(Arc<RowBatch>),
 }
+
+impl Features {
+    /// Number of instances.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Dense(x) => x.dims()[0],
+            Self::Sparse(rows) => rows.len(),
+        }
+    }
+
+    /// True without instances.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

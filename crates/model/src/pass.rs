@@ -53,12 +53,19 @@ impl<'a> Pass<'a> {
     pub fn dropout(&mut self, input: Tensor<2>, rate: f64) -> Tensor<2> {
         let Some(rng) = self.rng.as_deref_mut().filter(|_| rate > 0.0) else { return input };
         let [rows, columns] = input.dims();
-        let keep = (1.0 / (1.0 - rate)) as f32;
-        let limit = (rate * f64::from(u32::MAX)) as u32;
-        let mask: Vec<f32> =
-            (0..rows * columns).map(|_| if rng.random::<u32>() < limit { 0.0 } else { keep }).collect();
+        let mask = dropout_mask(rng, rate, rows * columns);
         let data = burn::tensor::TensorData::new(mask, [rows, columns]);
         let mask = Tensor::<2>::from_data(data, &input.device().without_autodiff());
         input * mask
     }
+}
+
+/// Factors of dropout: 0 for a share `rate` of `count` values, `1 / (1 - rate)` for the others; none at rate 0.
+pub(crate) fn dropout_mask(rng: &mut ChaCha8Rng, rate: f64, count: usize) -> Vec<f32> {
+    if rate <= 0.0 {
+        return Vec::new();
+    }
+    let keep = (1.0 / (1.0 - rate)) as f32;
+    let limit = (rate * f64::from(u32::MAX)) as u32;
+    (0..count).map(|_| if rng.random::<u32>() < limit { 0.0 } else { keep }).collect()
 }

@@ -21,28 +21,58 @@ pub fn is_dense(input: InputKind, features: &FeatureRows, device: &Device) -> bo
     }
 }
 
-/// Features of the given instances.
-pub fn features(rows: &FeatureRows, instances: &[usize], dense: bool, device: &Device) -> Features {
-    let mut batch = RowBatch::new(rows.columns());
-    for &i in instances {
-        let (indices, values) = rows.row(i);
-        batch.push(indices, values);
-    }
-    if !dense {
-        return Features::Sparse(Arc::new(batch));
-    }
-    let data = TensorData::new(batch.to_dense(), [instances.len(), rows.columns()]);
-    Features::Dense(Tensor::from_data(data, &device.clone().without_autodiff()))
+/// Features of a batch on the host, ready for the device.
+#[derive(Debug, Clone)]
+pub enum Prepared {
+    /// All values, `[instances, columns]`.
+    Dense(TensorData),
+    /// Compressed rows.
+    Sparse(Arc<RowBatch>),
 }
 
-/// Targets of the given instances, `[batch, labels]` of 0 and 1.
-pub fn targets(labels: &LabelRows, instances: &[usize], device: &Device) -> Tensor<2> {
-    let columns = labels.columns();
-    let mut values = vec![0f32; instances.len() * columns];
-    for (b, &i) in instances.iter().enumerate() {
-        labels.row(i).iter().for_each(|&l| values[b * columns + l as usize] = 1.0);
+impl Prepared {
+    /// Of the given instances.
+    pub fn of(rows: &FeatureRows, instances: &[usize], dense: bool) -> Self {
+        let mut batch = RowBatch::new(rows.columns());
+        for &i in instances {
+            let (indices, values) = rows.row(i);
+            batch.push(indices, values);
+        }
+        match dense {
+            false => Self::Sparse(Arc::new(batch)),
+            true => Self::Dense(TensorData::new(batch.to_dense(), [instances.len(), rows.columns()])),
+        }
     }
-    let data = TensorData::new(values, [instances.len(), columns]);
+
+    /// On the device.
+    pub fn on(self, device: &Device) -> Features {
+        match self {
+            Self::Dense(data) => Features::Dense(Tensor::from_data(data, &device.clone().without_autodiff())),
+            Self::Sparse(rows) => Features::Sparse(rows),
+        }
+    }
+}
+
+/// Features of the given instances.
+pub fn features(rows: &FeatureRows, instances: &[usize], dense: bool, device: &Device) -> Features {
+    Prepared::of(rows, instances, dense).on(device)
+}
+
+/// Labels of the given instances.
+pub fn labels(labels: &LabelRows, instances: &[usize]) -> LabelRows {
+    let mut out = LabelRows::new(labels.columns());
+    instances.iter().for_each(|&i| out.push(labels.row(i)));
+    out
+}
+
+/// Targets of some instances, `[instances, labels]` of 0 and 1.
+pub fn targets(labels: &LabelRows, device: &Device) -> Tensor<2> {
+    let columns = labels.columns();
+    let mut values = vec![0f32; labels.len() * columns];
+    for (row, present) in values.chunks_mut(columns.max(1)).zip(labels.rows()) {
+        present.iter().for_each(|&l| row[l as usize] = 1.0);
+    }
+    let data = TensorData::new(values, [labels.len(), columns]);
     Tensor::from_data(data, &device.clone().without_autodiff())
 }
 

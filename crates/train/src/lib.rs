@@ -1,6 +1,7 @@
 //! longtail: training multi-label classifiers where labels are rare.
 //!
-//! Data flows one way: [`config`] → [`splits`] → [`trainer`] (batches, sampler, learner, signals, loss, optimizer) →
+//! Data flows one way: [`config`] → [`splits`] → [`trainer`] (sampler, feeder, [`step`]: learner, signals, loss;
+//! optimizer) →
 //! [`predictor`] (what a score is) → [`rules`] (calibration, thresholds) → [`results`] → [`run_folder`] and [`report`].
 //! [`commands`] is what the binary offers; [`backend`] alone knows backends by name.
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ pub mod commands;
 pub mod config;
 pub mod error;
 pub mod evaluation;
+pub mod feeder;
 pub mod learner;
 pub mod optimizer;
 pub mod predictor;
@@ -24,6 +26,7 @@ pub mod run_folder;
 pub mod sampler;
 pub mod signals;
 pub mod splits;
+pub mod step;
 pub mod stored_bank;
 pub mod stored_model;
 pub mod trainer;

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use burn::tensor::activation::sigmoid;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use losses::Loss;
 use metrics::{Decision, Direction, direction};
-use model::{Pass, Weights};
+use model::Weights;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -17,17 +16,16 @@ use crate::checkpoint::{self, LossSums, Progress, State, Which};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluation::{Judge, score_with_loss};
+use crate::feeder::{Feeder, HostBatch};
 use crate::learner::Learner;
-use crate::optimizer::{Gradients, Optimizer, Rates, Schedule};
+use crate::optimizer::{Optimizer, Rates, Schedule};
 use crate::predictor::Predictor;
 use crate::progress::{Display, EpochBar};
 use crate::run_folder::{Event, RunFolder};
 use crate::sampler::{Sampler, Seen, Wants};
-use crate::signals::{Query, RunSignals};
+use crate::signals::RunSignals;
 use crate::splits::Splits;
-
-/// On a GPU losses are looked at in groups of this many steps, so that no step waits for a number.
-const LOOK_EVERY: usize = 16;
+use crate::step::{Batch, Context, Reading, StepLosses, Stepper};
 
 /// Everything a run needs to go on.
 pub struct Trainer<'a> {
@@ -38,6 +36,7 @@ pub struct Trainer<'a> {
     /// With autodiff.
     device: Device,
     dense: bool,
+    stepper: Stepper,
     loss: Box<dyn Loss>,
     signals: RunSignals,
     sampler: Box<dyn Sampler>,
@@ -70,9 +69,9 @@ pub struct Outcome {
 struct Notice {
     instances: Vec<usize>,
     /// `[batch]`, summed over labels.
-    losses: Option<Tensor<1>>,
+    losses: Option<Reading>,
     /// `[batch, labels]`.
-    probabilities: Option<Tensor<2>>,
+    probabilities: Option<Reading>,
 }
 
 /// One step's losses, still on the device.
@@ -80,8 +79,8 @@ struct Pending {
     step: usize,
     learning_rate: f64,
     instances: usize,
-    loss: Tensor<1>,
-    parts: Vec<(&'static str, Tensor<1>)>,
+    loss: Reading,
+    parts: Vec<(&'static str, Reading)>,
 }
 
 impl<'a> Trainer<'a> {
@@ -113,6 +112,7 @@ impl<'a> Trainer<'a> {
         };
         let trainer = Self {
             dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
+            stepper: Stepper::new(config.train.kernels, &learner, &device),
             loss,
             signals,
             sampler: config.sampler.init(&splits.train, batch_size, config.train.epochs, &plain)?,
@@ -217,44 +217,54 @@ impl<'a> Trainer<'a> {
     }
 
     /// The rest of the current epoch. Returns instances trained on here and the last learning rate.
-    fn epoch(&mut self, mut learner: Learner, bar: &EpochBar) -> Result<(Learner, usize, f64)> {
+    fn epoch(&mut self, learner: Learner, bar: &EpochBar) -> Result<(Learner, usize, f64)> {
         if self.progress.step_in_epoch == 0 {
             let started = Instant::now();
             self.sampler.start(self.progress.epoch, &mut self.progress.sampler_rng);
             self.progress.seconds += started.elapsed().as_secs_f64();
         }
-        let group = if host::is_host(&self.device) { 1 } else { LOOK_EVERY };
-        let (mut pending, mut notices) = (Vec::with_capacity(group), VecDeque::new());
         // Resumed after an epoch's last step there is no other step to tell its rate.
-        let (mut counted, mut learning_rate) = (0, self.schedule.rate(self.progress.step.saturating_sub(1)));
-        loop {
-            let started = Instant::now();
-            let Some(instances) = self.sampler.next(&mut self.progress.sampler_rng) else { break };
-            learning_rate = self.schedule.rate(self.progress.step);
-            let (updated, losses, notice) = self.step(learner, &instances, learning_rate)?;
-            learner = updated;
-            pending.push(losses);
-            notices.extend(notice);
-            self.progress.step += 1;
-            self.progress.step_in_epoch += 1;
-            self.progress.instances += instances.len() as u64;
-            instances.iter().for_each(|&i| self.seen[i] += 1);
-            counted += instances.len();
-            if pending.len() == group {
-                self.look(&mut pending)?;
-                bar.step(self.progress.step, &self.progress.sums);
+        let mut learning_rate = self.schedule.rate(self.progress.step.saturating_sub(1));
+        let (mut pending, mut notices) = (Vec::new(), VecDeque::new());
+        let before = self.progress.instances;
+        // A sampler that hears of every batch before it draws the next cannot draw ahead.
+        let ahead = !self.sampler.wants().soon;
+        let splits = self.splits;
+        let (learner, interrupted) = std::thread::scope(|scope| -> Result<(Learner, bool)> {
+            let mut feeder = Feeder::start(scope, &splits.train, self.dense, ahead);
+            let (mut learner, mut interrupted) = (learner, false);
+            loop {
+                let started = Instant::now();
+                // What was drawn is trained on, also when the run is to stop: the sampler's state is behind it.
+                while !interrupted
+                    && feeder.wants_more()
+                    && let Some(instances) = self.sampler.next(&mut self.progress.sampler_rng)
+                {
+                    feeder.push(instances);
+                }
+                let Some(batch) = feeder.next() else { return Ok((learner, interrupted)) };
+                learning_rate = self.schedule.rate(self.progress.step);
+                learner = self.update(learner, batch, learning_rate, &mut pending, &mut notices)?;
+                if pending.len() >= self.look_every() {
+                    self.look(&mut pending)?;
+                    bar.step(self.progress.step, &self.progress.sums);
+                }
+                self.tell(&mut notices, self.may_wait());
+                self.progress.seconds += started.elapsed().as_secs_f64();
+                interrupted |= self.interrupted.load(Ordering::Relaxed);
             }
-            self.tell(&mut notices, self.may_wait());
-            self.progress.seconds += started.elapsed().as_secs_f64();
-            if self.interrupted.load(Ordering::Relaxed) {
-                self.look(&mut pending)?;
-                self.tell(&mut notices, 0);
-                return Err(self.stop(&learner)?);
-            }
-        }
+        })?;
         self.look(&mut pending)?;
         self.tell(&mut notices, 0);
-        Ok((learner, counted, learning_rate))
+        if interrupted {
+            return Err(self.stop(&learner)?);
+        }
+        Ok((learner, (self.progress.instances - before) as usize, learning_rate))
+    }
+
+    /// After how many steps their losses are read back.
+    fn look_every(&self) -> usize {
+        if host::is_host(&self.device) { 1 } else { self.config.train.log_every }
     }
 
     /// How many batches may go on before the sampler is told of the first of them.
@@ -272,51 +282,49 @@ impl<'a> Trainer<'a> {
         while notices.len() > left
             && let Some(notice) = notices.pop_front()
         {
-            let losses = notice.losses.as_ref().map(host::HostView::of);
-            let probabilities = notice.probabilities.as_ref().map(host::HostView::of);
-            let losses: Vec<f32> = losses.iter().flat_map(|l| l.as_slice().iter().map(|loss| loss / labels)).collect();
-            let probabilities = probabilities.as_ref().map_or(&[][..], host::HostView::as_slice);
-            self.sampler.observe(&notice.instances, Seen { losses: &losses, probabilities });
+            let numbers = |reading: &Option<Reading>| reading.as_ref().map(|r| r.numbers().into_owned()).unwrap_or_default();
+            let losses: Vec<f32> = numbers(&notice.losses).into_iter().map(|loss| loss / labels).collect();
+            let probabilities = numbers(&notice.probabilities);
+            self.sampler.observe(&notice.instances, Seen { losses: &losses, probabilities: &probabilities });
         }
     }
 
-    /// One update.
-    fn step(
+    /// One update: forward, loss, backward, optimizer; what it leaves to be looked at goes to the ends of the queues.
+    fn update(
         &mut self,
         learner: Learner,
-        instances: &[usize],
+        batch: HostBatch,
         learning_rate: f64,
-    ) -> Result<(Learner, Pending, Option<Notice>)> {
-        let train = &self.splits.train;
-        let features = batches::features(&train.features, instances, self.dense, &self.device);
-        let targets = batches::targets(&train.labels, instances, &self.device);
-
-        let mut pass = Pass::train(&mut self.progress.dropout_rng);
-        let logits = learner.model.forward(&features, &mut pass);
-        let (tape, embedding) = (pass.tape, pass.embedding);
-        let (features, embedding, known) = (&train.features, embedding.as_ref(), Some(&targets));
-        let query = Query { features, instances, own: true, logits: &logits, embedding, targets: known };
-        // The loss may work in place on what nobody else holds.
-        let distances = match self.signals.distances(&learner, query)? {
-            Some(distances) => distances,
-            None => logits,
-        };
+        pending: &mut Vec<Pending>,
+        notices: &mut VecDeque<Notice>,
+    ) -> Result<Learner> {
+        let HostBatch { instances, features, labels } = batch;
         let wants = self.sampler.wants();
-        let probabilities = wants.probabilities.then(|| sigmoid(host::plain(distances.clone())));
-        let values = self.loss.forward(distances, targets);
-        let per_instance = values.per_instance();
-        let losses = wants.losses.then(|| host::plain(per_instance.clone()));
-        let notice =
-            (wants != Wants::default()).then(|| Notice { instances: instances.to_vec(), losses, probabilities });
-        let loss = values.reduced(per_instance, self.config.loss.reduction);
-        let parts = values.parts(self.config.loss.reduction);
-        let gradients = Gradients::gather(&learner, loss.backward(), tape);
-        let learner = self.optimizer.step(self.rates(learning_rate), learner, gradients);
+        let context = Context {
+            splits: self.splits,
+            loss: &*self.loss,
+            reduction: self.config.loss.reduction,
+            signals: &self.signals,
+            wants,
+            device: &self.device,
+        };
+        let features = features.on(&self.device);
+        let batch = Batch { instances: &instances, features: &features, labels: &labels };
+        let losses = self.stepper.step(context, &learner, batch, &mut self.progress.dropout_rng)?;
+        let StepLosses { mut gradients, loss, parts, per_instance, probabilities } = losses;
+        let learner = self.optimizer.step(self.rates(learning_rate), learner, &mut gradients);
+        self.stepper.recycle(gradients);
 
-        let parts = parts.into_iter().map(|(name, part)| (name, host::plain(part))).collect();
-        let step = self.progress.step;
-        let pending = Pending { step, learning_rate, instances: instances.len(), loss: host::plain(loss), parts };
-        Ok((learner, pending, notice))
+        let progress = &mut self.progress;
+        pending.push(Pending { step: progress.step, learning_rate, instances: instances.len(), loss, parts });
+        progress.step += 1;
+        progress.step_in_epoch += 1;
+        progress.instances += instances.len() as u64;
+        instances.iter().for_each(|&i| self.seen[i] += 1);
+        if wants != Wants::default() {
+            notices.push_back(Notice { instances, losses: per_instance, probabilities });
+        }
+        Ok(learner)
     }
 
     /// The learning rates of a step: the thresholds' own follows the schedule too.
@@ -339,7 +347,7 @@ impl<'a> Trainer<'a> {
     /// Reads the losses of the last steps back and adds them to the epoch's sums.
     fn look(&mut self, pending: &mut Vec<Pending>) -> Result<()> {
         for p in pending.drain(..) {
-            let loss = f64::from(host::HostView::of(&p.loss).as_slice()[0]);
+            let loss = f64::from(p.loss.numbers()[0]);
             if !loss.is_finite() {
                 return Err(self.not_finite(loss, p.step, p.learning_rate));
             }
@@ -348,7 +356,7 @@ impl<'a> Trainer<'a> {
             sums.instances += p.instances as u64;
             sums.loss += loss * weight;
             for (name, part) in p.parts {
-                let value = f64::from(host::HostView::of(&part).as_slice()[0]);
+                let value = f64::from(part.numbers()[0]);
                 *sums.parts.entry(name.to_owned()).or_default() += value * weight;
             }
         }

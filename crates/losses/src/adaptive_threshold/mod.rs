@@ -10,6 +10,7 @@ mod learnt;
 
 use burn::tensor::Tensor;
 
+use crate::fused::{Fused, Row, RowLoss};
 use crate::{Loss, LossValues, margin};
 
 pub use config::{AdaptiveThresholdConfig, Idf, MarginKind, NeighbourSource, PredictSource, Signals, ThresholdLink};
@@ -35,5 +36,57 @@ impl Loss for AdaptiveThreshold {
             values.instance.push(("margin", sum));
         }
         values
+    }
+
+    fn fused(&self) -> Option<Fused<'_>> {
+        matches!(self.base.fused(), Some(Fused::Rows(_))).then_some(Fused::Rows(self))
+    }
+}
+
+impl RowLoss for AdaptiveThreshold {
+    fn parts(&self) -> &'static [&'static str] {
+        let base = match self.base.fused() {
+            Some(Fused::Rows(base)) => base.parts(),
+            _ => &[],
+        };
+        match base {
+            base if self.weight == 0.0 => base,
+            ["labels"] => &["labels", "margin"],
+            ["labels", "presence"] => &["labels", "presence", "margin"],
+            _ => &["ranking", "margin"],
+        }
+    }
+
+    fn row(&self, row: Row, parts: &mut [f32]) {
+        let Some(Fused::Rows(base)) = self.base.fused() else { return };
+        if self.weight == 0.0 {
+            return base.row(row, parts);
+        }
+        let Row { values, present, weights, scale } = row;
+        let (delta, slope) = (self.delta as f32, self.weight as f32 * scale);
+        // (part of the margin, its slope) of a label on side s: 1 present, -1 absent.
+        let hinge = |d: f32, s: f32| (delta - s * d, -s);
+        let band = |d: f32| (delta - d.abs(), -d.signum());
+        let part = |d: f32, s: f32| match self.margin {
+            MarginKind::Hinge => hinge(d, s),
+            MarginKind::Band => band(d),
+        };
+        // Distances are read before the base turns them into its gradient.
+        let mut slopes = vec![0.0; values.len()];
+        let mut sum = 0.0;
+        let mut next = 0;
+        for (l, (d, out)) in values.iter().zip(&mut slopes).enumerate() {
+            let is_present = present.get(next) == Some(&(l as u32));
+            next += usize::from(is_present);
+            let (value, direction) = part(*d, if is_present { 1.0 } else { -1.0 });
+            if value > 0.0 {
+                sum += value;
+                *out = direction * slope;
+            }
+        }
+        let last = parts.len() - 1;
+        base.row(Row { values: &mut *values, present, weights, scale }, &mut parts[..last]);
+        values.iter_mut().zip(slopes).for_each(|(v, s)| *v += s);
+        parts[last] = sum * self.weight as f32;
     }
 }

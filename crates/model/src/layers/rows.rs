@@ -1,6 +1,7 @@
 //! Weighted sums of matrix rows: the product of a compressed batch with a dense matrix, and its gradient.
 
 use burn::tensor::{Int, Tensor, TensorData};
+use host::simd::vectorised;
 use rayon::prelude::*;
 
 use crate::RowBatch;
@@ -10,17 +11,30 @@ use crate::RowBatch;
 /// The sums run in the order of the entries, whatever the number of threads.
 pub fn row_sum(rows: &RowBatch, weight: &[f32], width: usize) -> Vec<f32> {
     let mut out = vec![0.0; rows.len() * width];
-    if width == 0 {
-        return out;
-    }
-    out.par_chunks_mut(width).with_min_len(8).enumerate().for_each(|(b, sum)| {
-        let (indices, values) = rows.row(b);
-        for (&c, &v) in indices.iter().zip(values) {
-            let row = &weight[c as usize * width..][..width];
-            sum.iter_mut().zip(row).for_each(|(s, w)| *s += v * w);
-        }
-    });
+    add_row_sum(rows, weight, width, &mut out);
     out
+}
+
+/// [`row_sum`] added to what `out` holds.
+pub fn add_row_sum(rows: &RowBatch, weight: &[f32], width: usize, out: &mut [f32]) {
+    if width == 0 {
+        return;
+    }
+    // Enough multiplications for a thread to be worth waking.
+    let mean = rows.indices.len() / rows.len().max(1) * width;
+    let few = ((1 << 15) / mean.max(1)).max(1);
+    out.par_chunks_mut(width).with_min_len(few).enumerate().for_each(|(b, sum)| {
+        let (indices, values) = rows.row(b);
+        vectorised(
+            #[inline(always)]
+            || {
+                for (&c, &v) in indices.iter().zip(values) {
+                    let row = &weight[c as usize * width..][..width];
+                    sum.iter_mut().zip(row).for_each(|(s, w)| *s += v * w);
+                }
+            },
+        );
+    });
 }
 
 /// The gradient of a parameter in the rows that a batch touches; all other rows have none.
@@ -49,10 +63,15 @@ pub fn row_gradient(rows: &RowBatch, output_gradient: &[f32], width: usize) -> R
     let mut values = vec![0.0; groups.len() * width];
     if width > 0 {
         values.par_chunks_mut(width).zip(&groups).with_min_len(16).for_each(|(sum, group)| {
-            for &(_, b, v) in *group {
-                let gradient = &output_gradient[b as usize * width..][..width];
-                sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += v * g);
-            }
+            vectorised(
+                #[inline(always)]
+                || {
+                    for &(_, b, v) in *group {
+                        let gradient = &output_gradient[b as usize * width..][..width];
+                        sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += v * g);
+                    }
+                },
+            );
         });
     }
     RowGradient { rows: groups.iter().map(|g| g[0].0).collect(), values, width }

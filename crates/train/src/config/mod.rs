@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{OptimizerConfig, ScheduleConfig};
 use crate::sampler::SamplerConfig;
+use crate::step::Kernels;
 
 pub use load::{Source, load, resolve_paths};
 pub use loss::LossSection;
@@ -161,6 +162,10 @@ pub struct TrainConfig {
     pub early_stopping: Option<EarlyStopping>,
     /// Write a checkpoint at the end of an epoch when the last is this many seconds old; 0: at every epoch's end.
     pub checkpoint_seconds: f64,
+    /// How an update is computed.
+    pub kernels: Kernels,
+    /// On a GPU losses are read back once in this many steps, so that no step waits for a number.
+    pub log_every: usize,
 }
 
 impl Default for TrainConfig {
@@ -171,6 +176,8 @@ impl Default for TrainConfig {
             monitor: "map_macro".into(),
             early_stopping: None,
             checkpoint_seconds: 30.0,
+            kernels: Kernels::Fused,
+            log_every: 16,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients as AutodiffGradients, Tensor};
-use model::RowTap;
+use model::{HostGradient, RowTap};
 use model::layers::rows::{RowGradient, row_gradient};
 
 use crate::learner::Learner;
@@ -18,6 +18,15 @@ pub enum Gradient {
     Rows(RowGradient),
     /// All values, flat, on the device.
     Device(Tensor<1>),
+}
+
+impl From<HostGradient> for Gradient {
+    fn from(gradient: HostGradient) -> Self {
+        match gradient {
+            HostGradient::Dense(values) => Self::Host(values),
+            HostGradient::Rows(rows) => Self::Rows(rows),
+        }
+    }
 }
 
 impl Gradient {
@@ -45,6 +54,8 @@ impl Gradient {
 #[derive(Debug, Default)]
 pub struct Gradients {
     by_parameter: HashMap<ParamId, Gradient>,
+    /// Memory of gradients that were applied.
+    spent: Vec<Vec<f32>>,
 }
 
 impl Gradients {
@@ -64,7 +75,35 @@ impl Gradients {
         if let Some(thresholds) = &learner.thresholds {
             thresholds.visit(&mut gather);
         }
-        Self { by_parameter: gather.out }
+        Self { by_parameter: gather.out, spent: Vec::new() }
+    }
+
+    /// What `backward` returned for the thresholds learnt with the model, and nothing of the model.
+    pub fn of_thresholds(learner: &Learner, gradients: AutodiffGradients) -> Self {
+        let mut gather = Gather { gradients, out: HashMap::new() };
+        if let Some(thresholds) = &learner.thresholds {
+            thresholds.visit(&mut gather);
+        }
+        Self { by_parameter: gather.out, spent: Vec::new() }
+    }
+
+    /// Adds the gradient of one parameter.
+    pub fn insert(&mut self, parameter: ParamId, gradient: Gradient) {
+        self.by_parameter.insert(parameter, gradient);
+    }
+
+    /// Keeps the memory of a gradient that was applied.
+    pub(super) fn spend(&mut self, gradient: Gradient) {
+        match gradient {
+            Gradient::Host(values) => self.spent.push(values),
+            Gradient::Rows(rows) => self.spent.push(rows.values),
+            Gradient::Device(_) => {}
+        }
+    }
+
+    /// The memory of the gradients that were applied.
+    pub fn into_spent(self) -> impl Iterator<Item = Vec<f32>> {
+        self.spent.into_iter()
     }
 
     /// Scales all gradients so that their joint Euclidean norm is at most `limit`.

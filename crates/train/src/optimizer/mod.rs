@@ -127,7 +127,7 @@ impl Optimizer {
     }
 
     /// One update of every parameter that has a gradient; the thresholds' may have a learning rate of their own.
-    pub fn step(&mut self, rates: Rates, learner: Learner, mut gradients: Gradients) -> Learner {
+    pub fn step(&mut self, rates: Rates, learner: Learner, gradients: &mut Gradients) -> Learner {
         if let Some(limit) = self.config.clip_norm() {
             gradients.clip(limit);
         }
@@ -184,7 +184,7 @@ impl Optimizer {
 struct Step<'a> {
     optimizer: &'a mut Optimizer,
     learning_rate: f64,
-    gradients: Gradients,
+    gradients: &'a mut Gradients,
     path: Vec<String>,
 }
 
@@ -222,6 +222,7 @@ impl Step<'_> {
                     self.optimizer.update_host(self.learning_rate, values, &host_gradient, &mut arrays);
                 }
                 self.optimizer.state.insert(name, Slots::Host(arrays));
+                self.gradients.spend(host_gradient);
                 Tensor::from_data(data, &device)
             }
         }

@@ -8,10 +8,9 @@
 use data::{Dataset, LabelRows};
 use rand_chacha::ChaCha8Rng;
 
-use super::fenwick::Fenwick;
 use super::label_graph::LabelGraph;
 use super::scored::weighed;
-use super::selection::{Plan, Selection};
+use super::selection::{Marks, Plan, Selection};
 use super::{Refresh, Sampler, SamplerState, Seen, Wants};
 
 /// Selects along chains.
@@ -22,8 +21,8 @@ pub(super) struct Chain {
     graph: LabelGraph,
     /// Instances of each label, ascending.
     carriers: Vec<Vec<u32>>,
-    /// Their weights.
-    trees: Vec<Fenwick>,
+    /// Labels of the current chain.
+    used: Marks,
     /// Imbalance weights; none: 1.
     weights: Vec<f32>,
     refresh: Refresh,
@@ -36,53 +35,33 @@ impl Chain {
             graph: LabelGraph::new(&train.labels),
             counts: train.labels.counts(),
             carriers: train.labels.by_label(),
-            trees: Vec::new(),
+            used: Marks::new(train.labels.columns()),
             labels: train.labels.clone(),
             weights,
             refresh,
         }
     }
 
-    fn plant(&mut self) {
-        let weight = |i: &u32| self.selection.tree.weight(*i as usize);
-        self.trees = self.carriers.iter().map(|c| Fenwick::new(c.iter().map(weight).collect())).collect();
-    }
-
-    /// Gives an instance another weight among all and among the carriers of each of its labels; returns the old one.
-    fn set(&mut self, instance: usize, weight: u64) -> u64 {
-        for &l in self.labels.row(instance) {
-            if let Ok(at) = self.carriers[l as usize].binary_search(&(instance as u32)) {
-                self.trees[l as usize].set(at, weight);
-            }
-        }
-        self.selection.tree.set(instance, weight)
-    }
-
-    /// One batch of chains, each instance with the label that led to it (none at the start of a chain without labels).
-    fn chains(&mut self, rng: &mut ChaCha8Rng) -> Vec<(usize, Option<u32>)> {
+    /// One batch of chains.
+    fn chains(&mut self, rng: &mut ChaCha8Rng) -> Vec<usize> {
         let size = self.selection.batch();
-        let mut out: Vec<(usize, Option<u32>)> = Vec::with_capacity(size);
-        let mut taken = Vec::with_capacity(size);
+        let mut out = Vec::with_capacity(size);
+        self.selection.begin();
         while out.len() < size
-            && let Some(first) = self.selection.tree.draw(rng)
+            && let Some(first) = self.selection.take(rng)
         {
+            out.push(first);
+            self.used.clear();
             let mut label = self.rarest(first);
-            let mut used: Vec<u32> = label.into_iter().collect();
-            let mut instance = first;
-            loop {
-                taken.push(self.set(instance, 0));
-                out.push((instance, label));
-                let next = label.filter(|_| out.len() < size).and_then(|l| self.graph.draw(l, &used, rng));
-                let Some(next) = next else { break };
-                used.push(next);
-                let Some(at) = self.trees[next as usize].draw(rng) else { break };
-                instance = self.carriers[next as usize][at] as usize;
-                label = Some(next);
+            while let Some(current) = label.filter(|_| out.len() < size) {
+                self.used.insert(current as usize);
+                label = self.graph.draw(current, |l| self.used.contains(l as usize), rng);
+                let Some(next) = label else { break };
+                let Some(instance) = self.selection.take_among(&self.carriers[next as usize], rng) else { break };
+                out.push(instance);
             }
         }
-        for (&(instance, _), weight) in out.iter().zip(taken) {
-            self.set(instance, weight);
-        }
+        self.selection.end();
         out
     }
 
@@ -93,16 +72,14 @@ impl Chain {
 
 impl Sampler for Chain {
     fn start(&mut self, epoch: usize, rng: &mut ChaCha8Rng) {
-        if self.selection.start(epoch, rng) {
-            self.plant();
-        }
+        self.selection.start(epoch, rng);
     }
 
     fn next(&mut self, rng: &mut ChaCha8Rng) -> Option<Vec<usize>> {
         if let Some(ordinary) = self.selection.next_ordinary(rng) {
             return ordinary;
         }
-        self.selection.another().then(|| self.chains(rng).into_iter().map(|e| e.0).collect())
+        self.selection.another().then(|| self.chains(rng))
     }
 
     fn wants(&self) -> Wants {
@@ -112,9 +89,7 @@ impl Sampler for Chain {
     fn observe(&mut self, instances: &[usize], seen: Seen) {
         let now = self.refresh == Refresh::Batch;
         for (&i, &loss) in instances.iter().zip(seen.losses) {
-            if let Some(weight) = self.selection.note(i, weighed(&self.weights, i, loss), now) {
-                self.set(i, weight);
-            }
+            self.selection.note(i, weighed(&self.weights, i, loss), now);
         }
     }
 
@@ -126,8 +101,5 @@ impl Sampler for Chain {
 
     fn restore(&mut self, mut state: SamplerState) {
         self.selection.load(&mut state);
-        if self.selection.tree.total() > 0 {
-            self.plant();
-        }
     }
 }

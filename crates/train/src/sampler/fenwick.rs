@@ -55,6 +55,25 @@ impl Fenwick {
         old
     }
 
+    /// An entry that is not taken, drawn with a probability proportional to its weight; none where no weight is left.
+    ///
+    /// A taken entry that comes up loses its weight and is put aside with it, to be given back when it is free again:
+    /// drawing many costs at most twice as many draws, and as few changes of weights as taken entries came up.
+    pub fn draw_free(
+        &mut self,
+        is_taken: impl Fn(usize) -> bool,
+        aside: &mut Vec<(usize, u64)>,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<usize> {
+        loop {
+            let i = self.draw(rng)?;
+            if !is_taken(i) {
+                return Some(i);
+            }
+            aside.push((i, self.set(i, 0)));
+        }
+    }
+
     /// An entry drawn with a probability proportional to its weight; none where all weights are 0.
     pub fn draw(&self, rng: &mut ChaCha8Rng) -> Option<usize> {
         if self.total == 0 {

@@ -7,6 +7,9 @@ use rand_chacha::ChaCha8Rng;
 /// Neighbours kept of each label: the strongest ones.
 const KEPT: usize = 64;
 
+/// Draws before the unused neighbours are summed.
+const TRIES: usize = 8;
+
 /// `A_ab = ½ (P(a|b) + P(b|a))`, zero diagonal, the strongest neighbours of each label.
 ///
 /// Source: arXiv 2403.18192, §3.4.
@@ -15,6 +18,8 @@ pub struct LabelGraph {
     starts: Vec<usize>,
     /// Label and A of each edge; within a label ascending.
     edges: Vec<(u32, f64)>,
+    /// Sum of the A of a label's edges up to and with each.
+    sums: Vec<f64>,
 }
 
 impl LabelGraph {
@@ -44,7 +49,15 @@ impl LabelGraph {
             edges.extend(own);
             starts.push(edges.len());
         }
-        Self { starts, edges }
+        let mut sums = Vec::with_capacity(edges.len());
+        for span in starts.windows(2) {
+            let running = edges[span[0]..span[1]].iter().scan(0.0, |sum, e| {
+                *sum += e.1;
+                Some(*sum)
+            });
+            sums.extend(running);
+        }
+        Self { starts, edges, sums }
     }
 
     /// Neighbours of label `a` with their A.
@@ -52,9 +65,21 @@ impl LabelGraph {
         &self.edges[self.starts[a as usize]..self.starts[a as usize + 1]]
     }
 
-    /// A neighbour of `a` that is none of `used`, drawn with a probability proportional to A.
-    pub(super) fn draw(&self, a: u32, used: &[u32], rng: &mut ChaCha8Rng) -> Option<u32> {
-        let free = || self.of(a).iter().filter(|e| !used.contains(&e.0));
+    /// A neighbour of `a` that is not used, drawn with a probability proportional to A.
+    ///
+    /// Used ones that come up are drawn again; where that takes too long, those left are summed.
+    pub(super) fn draw(&self, a: u32, is_used: impl Fn(u32) -> bool, rng: &mut ChaCha8Rng) -> Option<u32> {
+        let edges = self.of(a);
+        let sums = &self.sums[self.starts[a as usize]..self.starts[a as usize + 1]];
+        let all = *sums.last()?;
+        for _ in 0..TRIES {
+            let at = rng.random::<f64>() * all;
+            let (label, _) = edges[sums.partition_point(|s| *s <= at).min(edges.len() - 1)];
+            if !is_used(label) {
+                return Some(label);
+            }
+        }
+        let free = || edges.iter().filter(|e| !is_used(e.0));
         let total: f64 = free().map(|e| e.1).sum();
         if total <= 0.0 {
             return None;

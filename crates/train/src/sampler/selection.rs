@@ -3,6 +3,7 @@
 //!
 //! `p_i ∝ s_e^{Q_i/N}`, `Q_i = ⌈v_i/Δ⌉`, `Δ = max v / N`. Source: arXiv 2403.18192, §3.2.
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::fenwick::Fenwick;
@@ -48,13 +49,45 @@ pub(super) struct Selection {
     warmup: Random,
     /// Last value of each instance; NaN before the first.
     values: Vec<f32>,
-    pub tree: Fenwick,
+    tree: Fenwick,
     /// In the warm-up nothing is selected.
     selecting: bool,
     pressure: f64,
     step: f64,
     /// Batches drawn in this epoch.
     drawn: usize,
+    taken: Marks,
+    /// Taken instances that came up again, with the weights they get back when the batch is whole.
+    aside: Vec<(usize, u64)>,
+}
+
+/// A set of small numbers that is emptied in O(1).
+#[derive(Debug, Clone)]
+pub(super) struct Marks {
+    stamps: Vec<u32>,
+    now: u32,
+}
+
+impl Marks {
+    pub(super) fn new(len: usize) -> Self {
+        Self { stamps: vec![0; len], now: 1 }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.now = self.now.wrapping_add(1);
+        if self.now == 0 {
+            self.stamps.fill(0);
+            self.now = 1;
+        }
+    }
+
+    pub(super) fn insert(&mut self, i: usize) {
+        self.stamps[i] = self.now;
+    }
+
+    pub(super) fn contains(&self, i: usize) -> bool {
+        self.stamps[i] == self.now
+    }
 }
 
 impl Selection {
@@ -68,6 +101,8 @@ impl Selection {
             pressure: 1.0,
             step: 0.0,
             drawn: 0,
+            taken: Marks::new(instances),
+            aside: Vec::new(),
         }
     }
 
@@ -128,29 +163,74 @@ impl Selection {
 
     /// A batch drawn without replacement.
     fn draw(&mut self, rng: &mut ChaCha8Rng) -> Vec<usize> {
+        self.begin();
         let mut out = Vec::with_capacity(self.plan.batch);
-        let mut taken = Vec::with_capacity(self.plan.batch);
         while out.len() < self.plan.batch
-            && let Some(i) = self.tree.draw(rng)
+            && let Some(i) = self.take(rng)
         {
-            taken.push(self.tree.set(i, 0));
             out.push(i);
         }
-        out.iter().zip(taken).for_each(|(&i, weight)| {
-            self.tree.set(i, weight);
-        });
+        self.end();
         out
     }
 
-    /// A new value of an instance; it counts at once if `now`. Returns the new weight where it changed.
-    pub(super) fn note(&mut self, instance: usize, value: f32, now: bool) -> Option<u64> {
-        self.values[instance] = value;
-        if !self.selecting || !now {
-            return None;
+    /// Begins a batch: nothing is taken.
+    pub(super) fn begin(&mut self) {
+        self.taken.clear();
+    }
+
+    /// Takes an instance that the batch has not, drawn by the weights; none where the batch has all.
+    pub(super) fn take(&mut self, rng: &mut ChaCha8Rng) -> Option<usize> {
+        let taken = &self.taken;
+        let i = self.tree.draw_free(|i| taken.contains(i), &mut self.aside, rng)?;
+        self.taken.insert(i);
+        Some(i)
+    }
+
+    /// The same among `candidates`, which are some of the instances.
+    ///
+    /// Even draws, kept with a probability of weight by largest weight; where chance fails that long, or candidates are
+    /// few, their weights are summed.
+    pub(super) fn take_among(&mut self, candidates: &[u32], rng: &mut ChaCha8Rng) -> Option<usize> {
+        let tries = (4.0 * self.pressure).ceil() as usize;
+        let mut found = None;
+        if candidates.len() > tries {
+            let largest = self.weight(f64::INFINITY);
+            found = (0..tries).find_map(|_| {
+                let i = candidates[rng.random_range(0..candidates.len())] as usize;
+                (!self.taken.contains(i) && rng.random_range(0..largest) < self.tree.weight(i)).then_some(i)
+            });
         }
-        let weight = self.weight(f64::from(value));
-        self.tree.set(instance, weight);
-        Some(weight)
+        let i = found.or_else(|| self.scan(candidates, rng))?;
+        self.taken.insert(i);
+        Some(i)
+    }
+
+    fn scan(&self, candidates: &[u32], rng: &mut ChaCha8Rng) -> Option<usize> {
+        let free = || candidates.iter().map(|&i| i as usize).filter(|&i| !self.taken.contains(i));
+        let total: u64 = free().map(|i| self.tree.weight(i)).sum();
+        let mut left = if total > 0 { rng.random_range(0..total) } else { return None };
+        free().find(|&i| {
+            let weight = self.tree.weight(i);
+            let is_it = left < weight;
+            left = left.saturating_sub(weight);
+            is_it
+        })
+    }
+
+    /// Ends a batch: every instance has its weight again.
+    pub(super) fn end(&mut self) {
+        for (i, weight) in self.aside.drain(..) {
+            self.tree.set(i, weight);
+        }
+    }
+
+    /// A new value of an instance; it counts at once if `now`.
+    pub(super) fn note(&mut self, instance: usize, value: f32, now: bool) {
+        self.values[instance] = value;
+        if self.selecting && now {
+            self.tree.set(instance, self.weight(f64::from(value)));
+        }
     }
 
     pub(super) fn save(&self, state: &mut SamplerState, refreshed_at_once: bool) {

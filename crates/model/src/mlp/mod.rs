@@ -1,5 +1,7 @@
 //! The multi-layer perceptron.
 
+mod host;
+
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig};
 use burn::tensor::{Device, Tensor, activation};
@@ -9,6 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::config::{InputKind, ModelError};
 use crate::layers::{InputLayer, Linear};
 use crate::{Features, Pass};
+
+pub(crate) use host::HostMlp;
+
+/// Slope of leaky relu below 0.
+const SLOPE: f64 = 0.01;
 
 /// Between two layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +35,25 @@ impl Activation {
         match self {
             Self::Relu => activation::relu(x),
             Self::Gelu => activation::gelu(x),
-            Self::LeakyRelu => activation::leaky_relu(x, 0.01),
+            Self::LeakyRelu => activation::leaky_relu(x, SLOPE),
         }
+    }
+
+    /// The same in place; not for gelu.
+    fn apply_on_host(self, values: &mut [f32]) {
+        let below = self.below();
+        values.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { *v * below });
+    }
+
+    /// Turns the gradient by the outputs into the one by the inputs; both have the same sign. Not for gelu.
+    fn gradient_on_host(self, gradient: &mut [f32], outputs: &[f32]) {
+        let below = self.below();
+        gradient.iter_mut().zip(outputs).for_each(|(g, x)| *g = if *x > 0.0 { *g } else { *g * below });
+    }
+
+    /// Slope below 0.
+    fn below(self) -> f32 {
+        if self == Self::LeakyRelu { SLOPE as f32 } else { 0.0 }
     }
 }
 

@@ -1,0 +1,180 @@
+//! The MLP on host memory: forward and backward passes without an autodiff graph, in buffers that are used again.
+//!
+//! The same function as [`Mlp::forward`], which is its reference.
+
+use burn::module::{Param, ParamId};
+use burn::tensor::Tensor;
+use host::{HostView, Matrix, add_product, column_sums};
+use rand_chacha::ChaCha8Rng;
+
+use super::{Activation, Mlp, Norm};
+use crate::host_model::{HostGradient, HostModel};
+use crate::layers::rows::{add_row_sum, row_gradient};
+use crate::pass::dropout_mask;
+use crate::{Features, Model};
+
+/// Buffers of one pass.
+#[derive(Debug, Default)]
+struct Layer {
+    /// After bias and activation, `[batch, units]`; of the last layer the logits.
+    output: Vec<f32>,
+    /// The same after dropout; empty without.
+    dropped: Vec<f32>,
+    /// Factors of dropout; empty without.
+    mask: Vec<f32>,
+    /// Gradient by what came before bias and activation.
+    delta: Vec<f32>,
+}
+
+impl Layer {
+    /// What the next layer sees.
+    fn seen(&self) -> &[f32] {
+        if self.mask.is_empty() { &self.output } else { &self.dropped }
+    }
+}
+
+/// The passes of an MLP, with their buffers.
+#[derive(Debug)]
+pub(crate) struct HostMlp {
+    layers: Vec<Layer>,
+    batch: usize,
+    /// Buffers of gradients that were used up.
+    spare: Vec<Vec<f32>>,
+}
+
+impl HostMlp {
+    /// Of a model whose every layer has this form.
+    pub(crate) fn new(model: &Mlp) -> Option<Self> {
+        let settings = &model.settings;
+        let is_plain = settings.norm == Norm::None && settings.activation != Activation::Gelu;
+        is_plain.then(|| Self {
+            layers: (0..=model.layers.len()).map(|_| Layer::default()).collect(),
+            batch: 0,
+            spare: Vec::new(),
+        })
+    }
+
+    fn buffer(&mut self, len: usize) -> Vec<f32> {
+        let at = self.spare.iter().position(|b| b.capacity() >= len && b.capacity() < 2 * len.max(64));
+        let mut buffer = at.map(|at| self.spare.swap_remove(at)).unwrap_or_default();
+        buffer.resize(len, 0.0);
+        buffer
+    }
+}
+
+/// Weights and bias of a layer.
+struct Affine<'a> {
+    weight: &'a Param<Tensor<2>>,
+    bias: &'a Param<Tensor<1>>,
+}
+
+impl Mlp {
+    fn affine(&self, i: usize) -> Affine<'_> {
+        match i.checked_sub(1) {
+            None => Affine { weight: &self.input.weight, bias: &self.input.bias },
+            Some(i) => Affine { weight: &self.layers[i].weight, bias: &self.layers[i].bias },
+        }
+    }
+}
+
+impl HostModel for HostMlp {
+    fn forward(&mut self, model: &Model, features: &Features, rng: &mut ChaCha8Rng) {
+        let Model::Mlp(model) = model;
+        self.batch = features.len();
+        let (batch, last) = (self.batch, self.layers.len() - 1);
+        for i in 0..=last {
+            let Affine { weight, bias } = model.affine(i);
+            let weight = weight.val();
+            let [inputs, units] = weight.dims();
+            let (weight, bias) = (HostView::of(&weight), HostView::of(&bias.val()));
+            let (before, rest) = self.layers.split_at_mut(i);
+            let layer = &mut rest[0];
+            layer.output.resize(batch * units, 0.0);
+            layer.output.chunks_exact_mut(units).for_each(|row| row.copy_from_slice(bias.as_slice()));
+            let weight = weight.as_slice();
+            match (before.last(), features) {
+                (Some(previous), _) => {
+                    let input = Matrix::new(previous.seen(), batch, inputs);
+                    add_product(input, Matrix::new(weight, inputs, units), &mut layer.output, 1.0);
+                }
+                (None, Features::Sparse(rows)) => add_row_sum(rows, weight, units, &mut layer.output),
+                (None, Features::Dense(x)) => {
+                    let view = HostView::of(x);
+                    let input = Matrix::new(view.as_slice(), batch, inputs);
+                    add_product(input, Matrix::new(weight, inputs, units), &mut layer.output, 1.0);
+                }
+            }
+            if i == last {
+                break;
+            }
+            model.settings.activation.apply_on_host(&mut layer.output);
+            layer.mask = dropout_mask(rng, model.settings.dropout, batch * units);
+            if !layer.mask.is_empty() {
+                layer.dropped.clear();
+                layer.dropped.extend(layer.output.iter().zip(&layer.mask).map(|(x, m)| x * m));
+            }
+        }
+    }
+
+    fn logits(&mut self) -> &mut Vec<f32> {
+        // There is at least the first layer.
+        let last = self.layers.len() - 1;
+        &mut self.layers[last].output
+    }
+
+    fn embedding(&self) -> Option<(&[f32], usize)> {
+        let layer = self.layers.len().checked_sub(2).map(|i| &self.layers[i])?;
+        Some((&layer.output, layer.output.len() / self.batch.max(1)))
+    }
+
+    fn backward(&mut self, model: &Model, features: &Features) -> Vec<(ParamId, HostGradient)> {
+        let Model::Mlp(model) = model;
+        let batch = self.batch;
+        let mut out = Vec::with_capacity(2 * self.layers.len());
+        for i in (0..self.layers.len()).rev() {
+            let Affine { weight, bias } = model.affine(i);
+            let [inputs, units] = weight.dims();
+            let mut of_weight = match (i, features) {
+                (0, Features::Sparse(_)) => Vec::new(),
+                _ => self.buffer(inputs * units),
+            };
+            let mut of_bias = self.buffer(units);
+            let is_last = i + 1 == self.layers.len();
+            let (before, rest) = self.layers.split_at_mut(i);
+            let layer = &rest[0];
+            let delta = if is_last { &layer.output } else { &layer.delta };
+            column_sums(delta, &mut of_bias);
+            out.push((bias.id, HostGradient::Dense(of_bias)));
+            let gradient = Matrix::new(delta, batch, units);
+            match (before.last_mut(), features) {
+                (Some(previous), _) => {
+                    add_product(Matrix::new(previous.seen(), batch, inputs).t(), gradient, &mut of_weight, 0.0);
+                    let view = HostView::of(&weight.val());
+                    previous.delta.resize(batch * inputs, 0.0);
+                    let weights = Matrix::new(view.as_slice(), inputs, units);
+                    add_product(gradient, weights.t(), &mut previous.delta, 0.0);
+                    previous.delta.iter_mut().zip(&previous.mask).for_each(|(d, m)| *d *= m);
+                    model.settings.activation.gradient_on_host(&mut previous.delta, &previous.output);
+                    out.push((weight.id, HostGradient::Dense(of_weight)));
+                }
+                (None, Features::Sparse(rows)) => {
+                    out.push((weight.id, HostGradient::Rows(row_gradient(rows, delta, units))));
+                }
+                (None, Features::Dense(x)) => {
+                    let view = HostView::of(x);
+                    let input = Matrix::new(view.as_slice(), batch, inputs);
+                    add_product(input.t(), gradient, &mut of_weight, 0.0);
+                    out.push((weight.id, HostGradient::Dense(of_weight)));
+                }
+            }
+        }
+        out
+    }
+
+    fn recycle(&mut self, buffer: Vec<f32>) {
+        // Two sets of gradients at most are under way.
+        if self.spare.len() < 4 * self.layers.len() {
+            self.spare.push(buffer);
+        }
+    }
+}

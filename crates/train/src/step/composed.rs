@@ -1,0 +1,52 @@
+//! By tensor operations and autodiff.
+
+use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
+use host::plain;
+use model::Pass;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Batch, Context, Reading, StepLosses};
+use crate::batches;
+use crate::error::Result;
+use crate::learner::Learner;
+use crate::optimizer::Gradients;
+use crate::signals::Query;
+
+fn reading<const D: usize>(tensor: Tensor<D>) -> Reading {
+    Reading::Device(plain(tensor).flatten(0, D - 1))
+}
+
+pub(super) fn step(
+    context: Context,
+    learner: &Learner,
+    batch: Batch,
+    dropout: &mut ChaCha8Rng,
+) -> Result<StepLosses> {
+    let Context { splits, loss, reduction, signals, wants, device } = context;
+    let targets = batches::targets(batch.labels, device);
+    let mut pass = Pass::train(dropout);
+    let logits = learner.model.forward(batch.features, &mut pass);
+    let (tape, embedding) = (pass.tape, pass.embedding);
+    let query = Query {
+        features: &splits.train.features,
+        instances: batch.instances,
+        own: true,
+        logits: &logits,
+        embedding: embedding.as_ref(),
+        targets: Some(&targets),
+    };
+    // The loss may work in place on what nobody else holds.
+    let distances = match signals.distances(learner, query)? {
+        Some(distances) => distances,
+        None => logits,
+    };
+    let probabilities = wants.probabilities.then(|| reading(sigmoid(plain(distances.clone()))));
+    let values = loss.forward(distances, targets);
+    let per_instance = values.per_instance();
+    let losses = wants.losses.then(|| reading(per_instance.clone()));
+    let loss = values.reduced(per_instance, reduction);
+    let parts = values.parts(reduction).into_iter().map(|(name, part)| (name, reading(part))).collect();
+    let gradients = Gradients::gather(learner, loss.backward(), tape);
+    Ok(StepLosses { gradients, loss: reading(loss), parts, per_instance: losses, probabilities })
+}

@@ -1,0 +1,131 @@
+//! One update's losses and gradients: forward, loss, backward.
+//!
+//! Two ways lead there. [`composed`] lets autodiff do it, on any device and for any model and loss: the reference. On
+//! CPU backends [`host`] does the same in fused passes over slices, where the model has such passes.
+
+mod composed;
+mod host;
+
+use std::borrow::Cow;
+
+use burn::tensor::{Device, Tensor};
+use data::LabelRows;
+use losses::{Loss, Reduction};
+use model::{Features, HostModel};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::learner::Learner;
+use crate::optimizer::Gradients;
+use crate::sampler::Wants;
+use crate::signals::RunSignals;
+use crate::splits::Splits;
+
+/// How an update is computed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kernels {
+    /// By fused passes where the backend, the model and the loss have them.
+    #[default]
+    Fused,
+    /// By tensor operations and autodiff alone.
+    Composed,
+}
+
+/// A batch on the device.
+pub struct Batch<'a> {
+    /// Positions in the training split.
+    pub instances: &'a [usize],
+    /// Their features.
+    pub features: &'a Features,
+    /// Their labels.
+    pub labels: &'a LabelRows,
+}
+
+/// What does not change from step to step.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// The data.
+    pub splits: &'a Splits,
+    /// The loss.
+    pub loss: &'a dyn Loss,
+    /// From losses of instances to one number.
+    pub reduction: Reduction,
+    /// Where thresholds get their signals.
+    pub signals: &'a RunSignals,
+    /// What the sampler wants to know.
+    pub wants: Wants,
+    /// With autodiff.
+    pub device: &'a Device,
+}
+
+/// Numbers that a step leaves, perhaps still on the device.
+#[derive(Debug, Clone)]
+pub enum Reading {
+    /// On the host.
+    Host(Vec<f32>),
+    /// On the device, flat.
+    Device(Tensor<1>),
+}
+
+impl Reading {
+    /// The numbers; waits for the device.
+    pub fn numbers(&self) -> Cow<'_, [f32]> {
+        match self {
+            Self::Host(values) => Cow::Borrowed(values),
+            Self::Device(tensor) => Cow::Owned(::host::HostView::of(tensor).as_slice().to_vec()),
+        }
+    }
+}
+
+/// Losses and gradients of a batch.
+pub struct StepLosses {
+    /// By parameter.
+    pub gradients: Gradients,
+    /// The reduced loss.
+    pub loss: Reading,
+    /// Its parts by name; empty where there is only one.
+    pub parts: Vec<(&'static str, Reading)>,
+    /// Of each instance, summed over labels, where wanted.
+    pub per_instance: Option<Reading>,
+    /// `[batch, labels]`, where wanted.
+    pub probabilities: Option<Reading>,
+}
+
+/// The way that updates are computed.
+pub struct Stepper {
+    host: Option<Box<dyn HostModel>>,
+}
+
+impl Stepper {
+    /// The fastest way for this model on this device, unless composed operations are asked for.
+    pub fn new(kernels: Kernels, learner: &Learner, device: &Device) -> Self {
+        let host = (kernels == Kernels::Fused).then(|| learner.model.on_host(device)).flatten();
+        Self { host }
+    }
+
+    /// Losses and gradients of `batch`.
+    ///
+    /// # Errors
+    /// When the signals of the thresholds cannot be made.
+    pub fn step(
+        &mut self,
+        context: Context,
+        learner: &Learner,
+        batch: Batch,
+        dropout: &mut ChaCha8Rng,
+    ) -> Result<StepLosses> {
+        match &mut self.host {
+            Some(model) => host::step(&mut **model, context, learner, batch, dropout),
+            None => composed::step(context, learner, batch, dropout),
+        }
+    }
+
+    /// Takes back the memory of gradients that were used up.
+    pub fn recycle(&mut self, gradients: Gradients) {
+        if let Some(model) = &mut self.host {
+            gradients.into_spent().for_each(|buffer| model.recycle(buffer));
+        }
+    }
+}
