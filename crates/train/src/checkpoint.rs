@@ -1,7 +1,7 @@
 //! States of a run on disk: written whole or not at all, checksummed, read back bit for bit.
 //!
-//! A checkpoint is one line `longtail-checkpoint 2 <sha-256 of the rest>` and then a safetensors file: the model's
-//! weights under `model.`, the optimizer's arrays under `optimizer.N.`, the sampler's under `sampler.`, how often
+//! A checkpoint is one line `longtail-checkpoint 3 <sha-256 of the rest>` and then a safetensors file: the model's
+//! weights under `model.`, the optimizer's arrays under `optimizer.N.` and `waiting.`, the sampler's under `sampler.`, how often
 //! instances were trained on as `seen`, the bank of embedding neighbours as `embedding`, everything else as JSON in its
 //! metadata.
 
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::optimizer::OptimizerState;
 use crate::sampler::SamplerState;
 
-const MAGIC: &str = "longtail-checkpoint 2 ";
+const MAGIC: &str = "longtail-checkpoint 3 ";
 /// Name of the bank in the file.
 const EMBEDDING: &str = "embedding";
 /// Name of the counts of instances.
@@ -103,6 +103,7 @@ pub struct State {
 struct Metadata {
     progress: Progress,
     optimizer_steps: u64,
+    missed_rates: Vec<f64>,
 }
 
 /// Writes `state` to the run folder under a temporary name, then renames it: the old one stays whole until then.
@@ -186,6 +187,9 @@ fn encode(state: &State) -> std::result::Result<Vec<u8>, String> {
             arrays.push((format!("optimizer.{k}.{name}"), Dtype::F32, vec![values.len()], bytes(values)));
         }
     }
+    for (name, last) in &state.optimizer.waiting {
+        arrays.push((format!("waiting.{name}"), Dtype::U32, vec![last.len()], words(last)));
+    }
     if let Some((values, width)) = &state.embedding {
         arrays.push((EMBEDDING.into(), Dtype::F32, vec![values.len() / (*width).max(1), *width], bytes(values)));
     }
@@ -196,7 +200,11 @@ fn encode(state: &State) -> std::result::Result<Vec<u8>, String> {
         arrays.push((format!("sampler.{name}"), Dtype::U32, vec![values.len()], words(values)));
     }
     arrays.push((SEEN.into(), Dtype::U32, vec![state.seen.len()], words(&state.seen)));
-    let metadata = Metadata { progress: state.progress.clone(), optimizer_steps: state.optimizer.steps };
+    let metadata = Metadata {
+        progress: state.progress.clone(),
+        optimizer_steps: state.optimizer.steps,
+        missed_rates: state.optimizer.missed.clone(),
+    };
     let metadata = serde_json::to_string(&metadata).map_err(|e| e.to_string())?;
     let views: std::result::Result<Vec<_>, _> = arrays
         .iter()
@@ -212,14 +220,18 @@ fn decode(payload: &[u8]) -> std::result::Result<State, String> {
     let text = head.metadata().as_ref().and_then(|m| m.get("state")).ok_or("no state in it")?;
     let metadata: Metadata = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let (mut weights, mut embedding) = (Weights::default(), None);
-    let mut optimizer = OptimizerState { steps: metadata.optimizer_steps, slots: BTreeMap::new() };
+    let (steps, missed) = (metadata.optimizer_steps, metadata.missed_rates);
+    let mut optimizer = OptimizerState { steps, missed, ..OptimizerState::default() };
     let (mut sampler, mut seen) = (SamplerState::default(), Vec::new());
     for (name, view) in file.tensors() {
         if view.dtype() == Dtype::U32 {
             let values: Vec<u32> = view.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
-            match name.strip_prefix("sampler.") {
-                Some(name) => drop(sampler.indices.insert(name.to_owned(), values)),
-                None => seen = values,
+            if let Some(name) = name.strip_prefix("sampler.") {
+                sampler.indices.insert(name.to_owned(), values);
+            } else if let Some(name) = name.strip_prefix("waiting.") {
+                optimizer.waiting.insert(name.to_owned(), values);
+            } else {
+                seen = values;
             }
             continue;
         }

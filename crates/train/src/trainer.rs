@@ -203,8 +203,11 @@ impl<'a> Trainer<'a> {
         }
         while self.progress.epoch < epochs && !self.is_patience_over() {
             let started = Instant::now();
-            let (trained, counted, learning_rate) = self.epoch(learner, &bar)?;
-            learner = trained;
+            // On a thread of the pool: one that is not has to wake another for every parallel loop, and to wait for it.
+            let (trained, counted, learning_rate) = rayon::scope(|_| self.epoch(learner, &bar))?;
+            let settling = Instant::now();
+            learner = self.optimizer.settle(trained);
+            self.progress.seconds += settling.elapsed().as_secs_f64();
             let event = self.end_epoch(&learner, counted, learning_rate, started)?;
             bar.epoch_done(&event, epochs);
         }

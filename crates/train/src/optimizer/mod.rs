@@ -1,10 +1,12 @@
 //! The update rules, one file each, over dense gradients and gradients of touched rows.
 //!
-//! On CPU backends a parameter is updated in place by one fused, parallel pass; elsewhere by composed tensor
+//! On CPU backends a parameter is updated in place by one fused, parallel pass ([`host`]); elsewhere by composed tensor
 //! operations, which are the reference in the tests.
 
+mod adagrad;
 mod adam;
 mod gradients;
+mod host;
 mod schedule;
 mod sgd;
 
@@ -15,9 +17,12 @@ use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
 use crate::learner::Learner;
+use host::History;
 
+pub use adagrad::AdagradConfig;
 pub use adam::AdamConfig;
 pub use gradients::{Gradient, Gradients};
+pub use host::Rows;
 pub use schedule::{Schedule, ScheduleConfig};
 pub use sgd::SgdConfig;
 
@@ -32,6 +37,8 @@ pub enum OptimizerConfig {
     AdamW(AdamConfig),
     /// Stochastic gradient descent with momentum.
     Sgd(SgdConfig),
+    /// A learning rate of each weight's own.
+    Adagrad(AdagradConfig),
 }
 
 impl Default for OptimizerConfig {
@@ -46,6 +53,7 @@ impl OptimizerConfig {
         match self {
             Self::Adam(c) | Self::AdamW(c) => c.learning_rate,
             Self::Sgd(c) => c.learning_rate,
+            Self::Adagrad(c) => c.learning_rate,
         }
     }
 
@@ -54,6 +62,16 @@ impl OptimizerConfig {
         match self {
             Self::Adam(c) | Self::AdamW(c) => c.clip_norm,
             Self::Sgd(c) => c.clip_norm,
+            Self::Adagrad(c) => c.clip_norm,
+        }
+    }
+
+    /// What happens to rows that a batch does not name.
+    fn rows(&self) -> Rows {
+        match self {
+            Self::Adam(c) | Self::AdamW(c) => c.rows,
+            Self::Sgd(c) => c.rows,
+            Self::Adagrad(c) => c.rows,
         }
     }
 
@@ -62,6 +80,7 @@ impl OptimizerConfig {
         match self {
             Self::Adam(_) | Self::AdamW(_) => 2,
             Self::Sgd(c) => usize::from(c.momentum > 0.0),
+            Self::Adagrad(_) => 1,
         }
     }
 
@@ -75,6 +94,7 @@ impl OptimizerConfig {
         match self {
             Self::Adam(c) | Self::AdamW(c) => c.check(),
             Self::Sgd(c) => c.check(),
+            Self::Adagrad(c) => c.check(),
         }
     }
 }
@@ -109,6 +129,10 @@ pub struct Optimizer {
     config: OptimizerConfig,
     steps: u64,
     state: BTreeMap<String, Slots>,
+    /// Last step of each row of the parameters whose rows wait.
+    waiting: BTreeMap<String, Vec<u32>>,
+    /// The steps that such rows may have missed.
+    history: History,
 }
 
 /// The optimizer's state by parameter name, for a checkpoint.
@@ -118,12 +142,16 @@ pub struct OptimizerState {
     pub steps: u64,
     /// The rule's arrays of each parameter.
     pub slots: BTreeMap<String, Vec<Vec<f32>>>,
+    /// Last step of each row of the parameters whose rows wait.
+    pub waiting: BTreeMap<String, Vec<u32>>,
+    /// Learning rates of the last steps, which waiting rows may have missed.
+    pub missed: Vec<f64>,
 }
 
 impl Optimizer {
     /// A fresh optimizer.
     pub fn new(config: OptimizerConfig) -> Self {
-        Self { config, steps: 0, state: BTreeMap::new() }
+        Self { config, steps: 0, state: BTreeMap::new(), waiting: BTreeMap::new(), history: History::default() }
     }
 
     /// One update of every parameter that has a gradient; the thresholds' may have a learning rate of their own.
@@ -136,18 +164,32 @@ impl Optimizer {
         let model = learner.model.map(&mut step);
         step.learning_rate = rates.thresholds;
         step.path = vec![Learner::THRESHOLDS.to_owned()];
-        Learner { model, thresholds: learner.thresholds.map(|t| t.map(&mut step)) }
+        let thresholds = learner.thresholds.map(|t| t.map(&mut step));
+        self.history.learning_rates.push(rates.model);
+        Learner { model, thresholds }
+    }
+
+    /// Lets rows that wait make up for what they missed: the learner is then what dense updates make of it.
+    pub fn settle(&mut self, learner: Learner) -> Learner {
+        let model = match self.waiting.is_empty() {
+            true => learner.model,
+            false => learner.model.map(&mut Settle { optimizer: self, path: Vec::new() }),
+        };
+        self.history = History { base: self.steps, learning_rates: Vec::new() };
+        Learner { model, ..learner }
     }
 
     /// The state, copied to the host.
     pub fn state(&self) -> OptimizerState {
         let copy = |slots: &Slots| match slots {
             Slots::Host(arrays) => arrays.clone(),
-            Slots::Device(tensors) => tensors.iter().map(|t| host::HostView::of(t).as_slice().to_vec()).collect(),
+            Slots::Device(tensors) => tensors.iter().map(|t| ::host::HostView::of(t).as_slice().to_vec()).collect(),
         };
         OptimizerState {
             steps: self.steps,
             slots: self.state.iter().map(|(name, slots)| (name.clone(), copy(slots))).collect(),
+            waiting: self.waiting.clone(),
+            missed: if self.waiting.is_empty() { Vec::new() } else { self.history.learning_rates.clone() },
         }
     }
 
@@ -155,13 +197,65 @@ impl Optimizer {
     pub fn restore(&mut self, state: OptimizerState) {
         self.steps = state.steps;
         self.state = state.slots.into_iter().map(|(name, arrays)| (name, Slots::Host(arrays))).collect();
+        self.waiting = state.waiting;
+        self.history = History { base: self.steps - state.missed.len() as u64, learning_rates: state.missed };
     }
 
-    fn update_host(&self, learning_rate: f64, values: &mut [f32], gradient: &Gradient, slots: &mut [Vec<f32>]) {
+    /// Updates values on the host in place. `last`: of a parameter whose rows may wait.
+    fn update_host(
+        &self,
+        learning_rate: f64,
+        values: &mut [f32],
+        gradient: &Gradient,
+        slots: &mut [Vec<f32>],
+        last: &mut Option<Vec<u32>>,
+    ) {
         match &self.config {
-            OptimizerConfig::Adam(c) => c.update_host(learning_rate, self.steps, false, values, gradient, slots),
-            OptimizerConfig::AdamW(c) => c.update_host(learning_rate, self.steps, true, values, gradient, slots),
-            OptimizerConfig::Sgd(c) => c.update_host(learning_rate, self.steps, values, gradient, slots),
+            OptimizerConfig::Adam(c) => {
+                self.update_by(&c.at(learning_rate, self.steps, false), values, gradient, slots, last);
+            }
+            OptimizerConfig::AdamW(c) => {
+                self.update_by(&c.at(learning_rate, self.steps, true), values, gradient, slots, last);
+            }
+            OptimizerConfig::Sgd(c) => self.update_by(&c.at(learning_rate), values, gradient, slots, last),
+            OptimizerConfig::Adagrad(c) => self.update_by(&c.at(learning_rate), values, gradient, slots, last),
+        }
+    }
+
+    fn update_by(
+        &self,
+        rule: &impl host::Rule,
+        values: &mut [f32],
+        gradient: &Gradient,
+        slots: &mut [Vec<f32>],
+        last: &mut Option<Vec<u32>>,
+    ) {
+        match gradient {
+            Gradient::Device(_) => {}
+            Gradient::Host(gradient) => host::update_all(rule, values, slots, gradient),
+            Gradient::Rows(rows) => match self.config.rows() {
+                Rows::Lazy => host::update_touched(rule, values, slots, rows),
+                Rows::Exact if !rule.can_wait() => host::update_every_row(rule, values, slots, rows),
+                Rows::Exact => {
+                    let before = (self.steps - 1) as u32;
+                    let last = last.get_or_insert_with(|| vec![before; values.len() / rows.width.max(1)]);
+                    host::update_waiting(rule, values, slots, rows, (&self.history, last, self.steps));
+                }
+            },
+        }
+    }
+
+    fn catch_up(&self, values: &mut [f32], slots: &mut [Vec<f32>], last: &mut [u32]) {
+        let (rate, history) = (self.config.learning_rate(), &self.history);
+        match &self.config {
+            OptimizerConfig::Adam(c) => {
+                host::catch_up_all(&c.at(rate, self.steps, false), values, slots, history, last);
+            }
+            OptimizerConfig::AdamW(c) => {
+                host::catch_up_all(&c.at(rate, self.steps, true), values, slots, history, last);
+            }
+            OptimizerConfig::Sgd(c) => host::catch_up_all(&c.at(rate), values, slots, history, last),
+            OptimizerConfig::Adagrad(c) => host::catch_up_all(&c.at(rate), values, slots, history, last),
         }
     }
 
@@ -173,9 +267,10 @@ impl Optimizer {
         slots: &mut [Tensor<1>],
     ) -> Tensor<1> {
         match &self.config {
-            OptimizerConfig::Adam(c) => c.update_device(learning_rate, self.steps, false, values, gradient, slots),
-            OptimizerConfig::AdamW(c) => c.update_device(learning_rate, self.steps, true, values, gradient, slots),
-            OptimizerConfig::Sgd(c) => c.update_device(learning_rate, self.steps, values, gradient, slots),
+            OptimizerConfig::Adam(c) => c.at(learning_rate, self.steps, false).update_device(values, gradient, slots),
+            OptimizerConfig::AdamW(c) => c.at(learning_rate, self.steps, true).update_device(values, gradient, slots),
+            OptimizerConfig::Sgd(c) => c.at(learning_rate).update_device(values, gradient, slots),
+            OptimizerConfig::Adagrad(c) => c.at(learning_rate).update_device(values, gradient, slots),
         }
     }
 }
@@ -196,7 +291,7 @@ impl Step<'_> {
         let name = self.path.join(".");
         let slots = self.optimizer.config.slots();
         let state = self.optimizer.state.remove(&name);
-        let values = host::plain(old);
+        let values = ::host::plain(old);
         match gradient {
             Gradient::Device(gradient) => {
                 let plain = values.device();
@@ -217,15 +312,52 @@ impl Step<'_> {
                     Some(Slots::Host(arrays)) => arrays,
                     _ => vec![vec![0.0; count]; slots],
                 };
-                let mut data = host::into_data(values);
+                let mut last = self.optimizer.waiting.remove(&name);
+                let mut data = ::host::into_data(values);
                 if let Ok(values) = data.as_mut_slice::<f32>() {
-                    self.optimizer.update_host(self.learning_rate, values, &host_gradient, &mut arrays);
+                    self.optimizer.update_host(self.learning_rate, values, &host_gradient, &mut arrays, &mut last);
+                }
+                if let Some(last) = last {
+                    self.optimizer.waiting.insert(name.clone(), last);
                 }
                 self.optimizer.state.insert(name, Slots::Host(arrays));
                 self.gradients.spend(host_gradient);
                 Tensor::from_data(data, &device)
             }
         }
+    }
+}
+
+/// Visits every parameter whose rows wait.
+struct Settle<'a> {
+    optimizer: &'a mut Optimizer,
+    path: Vec<String>,
+}
+
+impl ModuleMapper for Settle<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let name = self.path.join(".");
+        let Some(mut last) = self.optimizer.waiting.remove(&name) else { return param };
+        let Some(Slots::Host(mut arrays)) = self.optimizer.state.remove(&name) else { return param };
+        let param = param.map(|old| {
+            let device = old.device();
+            let mut data = ::host::into_data(::host::plain(old));
+            if let Ok(values) = data.as_mut_slice::<f32>() {
+                self.optimizer.catch_up(values, &mut arrays, &mut last);
+            }
+            Tensor::from_data(data, &device).require_grad()
+        });
+        self.optimizer.state.insert(name.clone(), Slots::Host(arrays));
+        self.optimizer.waiting.insert(name, last);
+        param
     }
 }
 
@@ -243,5 +375,117 @@ impl ModuleMapper for Step<'_> {
             None => param,
             Some(gradient) => param.map(|old| self.update(old, gradient).require_grad()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use model::layers::rows::RowGradient;
+
+    use super::*;
+
+    fn rows_of(config: &OptimizerConfig, rows: Rows) -> OptimizerConfig {
+        let mut config = config.clone();
+        match &mut config {
+            OptimizerConfig::Adam(c) | OptimizerConfig::AdamW(c) => c.rows = rows,
+            OptimizerConfig::Sgd(c) => c.rows = rows,
+            OptimizerConfig::Adagrad(c) => c.rows = rows,
+        }
+        config
+    }
+
+    fn dense(rows: &RowGradient, count: usize) -> Vec<f32> {
+        let mut out = vec![0.0; count];
+        for (k, &r) in rows.rows.iter().enumerate() {
+            out[r as usize * rows.width..][..rows.width].copy_from_slice(&rows.values[k * rows.width..][..rows.width]);
+        }
+        out
+    }
+
+    /// An optimizer over one array.
+    struct One {
+        optimizer: Optimizer,
+        values: Vec<f32>,
+        slots: Vec<Vec<f32>>,
+        last: Option<Vec<u32>>,
+    }
+
+    impl One {
+        fn new(config: OptimizerConfig, values: &[f32]) -> Self {
+            let slots = vec![vec![0.0; values.len()]; config.slots()];
+            Self { optimizer: Optimizer::new(config), values: values.to_vec(), slots, last: None }
+        }
+
+        fn step(&mut self, rate: f64, gradient: &Gradient) {
+            self.optimizer.steps += 1;
+            self.optimizer.update_host(rate, &mut self.values, gradient, &mut self.slots, &mut self.last);
+            self.optimizer.history.learning_rates.push(rate);
+        }
+    }
+
+    /// Runs updates by rows, by dense gradients and by composed operations, and holds them together.
+    pub(super) fn three_ways(config: OptimizerConfig) {
+        let start: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
+        let rows = RowGradient { rows: vec![0, 1, 2, 3], values: (0..12).map(|i| i as f32 - 2.5).collect(), width: 3 };
+        let all = dense(&rows, 12);
+        let device = Device::flex();
+        let tensor = |v: &[f32]| Tensor::<1>::from_data(TensorData::new(v.to_vec(), [12]), &device);
+        let mut composed = tensor(&start);
+        let mut composed_slots = vec![tensor(&[0.0; 12]); config.slots()];
+        let (mut by_rows, mut by_dense) = (One::new(config.clone(), &start), One::new(config, &start));
+        for _ in 0..3 {
+            by_rows.step(0.1, &Gradient::Rows(rows.clone()));
+            by_dense.step(0.1, &Gradient::Host(all.clone()));
+            composed = by_dense.optimizer.update_device(0.1, composed, tensor(&all), &mut composed_slots);
+        }
+        assert_eq!(by_rows.values, by_dense.values);
+        let composed: Vec<f32> = composed.into_data().try_into_vec().unwrap();
+        for (a, b) in by_dense.values.iter().zip(composed) {
+            assert!((a - b).abs() < 1e-6, "{a} against {b}");
+        }
+        assert_ne!(by_dense.values, start);
+    }
+
+    /// Rows that are named now and then, over many steps of changing rates: the numbers of dense updates, to 1e-5.
+    pub(super) fn rows_wait_as_dense_updates_would(config: OptimizerConfig) {
+        let (rows, width) = (40, 3);
+        let start: Vec<f32> = (0..rows * width).map(|i| (i as f32 * 0.7).sin()).collect();
+        let mut exact = One::new(rows_of(&config, Rows::Exact), &start);
+        let mut by_dense = One::new(config, &start);
+        for step in 0..700usize {
+            // Row r comes about every r-th step, the last ones never.
+            let named: Vec<u32> =
+                (0..36).filter(|r| (step * 7 + r * r) % (r * r / 2 + 1) == 0).map(|r| r as u32).collect();
+            let values = (0..named.len() * width).map(|i| ((i + step) as f32 * 1.3).cos() * 10f32.powi(-(i as i32 % 5)));
+            let gradient = RowGradient { values: values.collect(), rows: named, width };
+            let rate = 0.01 * (1.0 + (step as f64 * 0.01).sin());
+            by_dense.step(rate, &Gradient::Host(dense(&gradient, rows * width)));
+            exact.step(rate, &Gradient::Rows(gradient));
+            if step % 300 == 299 || step == 699 {
+                let mut last = exact.last.take();
+                if let Some(last) = &mut last {
+                    exact.optimizer.catch_up(&mut exact.values, &mut exact.slots, last);
+                }
+                exact.last = last;
+                exact.optimizer.history = History { base: exact.optimizer.steps, learning_rates: Vec::new() };
+                for (i, (a, b)) in exact.values.iter().zip(&by_dense.values).enumerate() {
+                    assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "row {}, step {step}: {a} against {b}", i / width);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lazy_rows_change_only_where_they_are_named() {
+        let config = OptimizerConfig::Adam(AdamConfig { weight_decay: 0.1, ..AdamConfig::default() });
+        let start = vec![1.0f32; 12];
+        let mut lazy = One::new(config, &start);
+        for row in [1u32, 1, 3] {
+            let gradient = RowGradient { rows: vec![row], values: vec![0.5; 3], width: 3 };
+            lazy.step(0.1, &Gradient::Rows(gradient));
+        }
+        assert_eq!((&lazy.values[..3], &lazy.values[6..9]), (&start[..3], &start[..3]));
+        assert!(lazy.values[3] < lazy.values[9] && lazy.values[9] < 1.0, "{:?}", lazy.values);
     }
 }

@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Gradient, in_range};
+use super::host::{History, Rows, Rule};
+use super::in_range;
 
 /// Settings of SGD.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct SgdConfig {
     pub nesterov: bool,
     /// L2 term of the gradient.
     pub weight_decay: f64,
+    /// Rows of the first layer that a batch does not name.
+    pub rows: Rows,
     /// Largest Euclidean norm of all gradients together; absent: no clipping.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clip_norm: Option<f64>,
@@ -24,7 +27,14 @@ pub struct SgdConfig {
 
 impl Default for SgdConfig {
     fn default() -> Self {
-        Self { learning_rate: 0.1, momentum: 0.9, nesterov: false, weight_decay: 0.0, clip_norm: None }
+        Self {
+            learning_rate: 0.1,
+            momentum: 0.9,
+            nesterov: false,
+            weight_decay: 0.0,
+            rows: Rows::Lazy,
+            clip_norm: None,
+        }
     }
 }
 
@@ -37,87 +47,122 @@ impl SgdConfig {
         in_range("weight_decay", self.weight_decay, self.weight_decay >= 0.0, "at least 0")
     }
 
-    /// `g = ∂L/∂p + decay·p; u ← momentum·u + g (u = g at the first step); p ← p - rate·(u, or g + momentum·u)`.
-    pub(super) fn update_host(
-        &self,
-        learning_rate: f64,
-        steps: u64,
-        values: &mut [f32],
-        gradient: &Gradient,
-        slots: &mut [Vec<f32>],
-    ) {
-        let (rate, momentum, decay) = (learning_rate as f32, self.momentum as f32, self.weight_decay as f32);
-        let dense;
-        let gradient = match gradient {
-            Gradient::Host(gradient) => gradient,
-            Gradient::Rows(rows) => {
-                let mut all = vec![0.0; values.len()];
-                for (line, &r) in rows.values.chunks(rows.width.max(1)).zip(&rows.rows) {
-                    all[r as usize * rows.width..][..rows.width].copy_from_slice(line);
-                }
-                dense = all;
-                &dense
-            }
-            Gradient::Device(_) => return,
-        };
-        let velocity = slots.first_mut();
-        match velocity {
-            None => values.iter_mut().zip(gradient).for_each(|(p, g)| *p -= rate * (g + decay * *p)),
-            Some(velocity) => {
-                for ((p, u), g) in values.iter_mut().zip(velocity.iter_mut()).zip(gradient) {
-                    let g = g + decay * *p;
-                    *u = if steps == 1 { g } else { momentum * *u + g };
-                    *p -= rate * if self.nesterov { g + momentum * *u } else { *u };
-                }
-            }
+    /// The numbers of a step.
+    pub(super) fn at(&self, learning_rate: f64) -> Sgd {
+        Sgd {
+            rate: learning_rate as f32,
+            momentum: self.momentum as f32,
+            nesterov: self.nesterov,
+            decay: self.weight_decay as f32,
         }
     }
+}
 
+/// One step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sgd {
+    rate: f32,
+    momentum: f32,
+    nesterov: bool,
+    decay: f32,
+}
+
+impl Sgd {
     /// The same update of composed operations.
     pub(super) fn update_device(
         &self,
-        learning_rate: f64,
-        steps: u64,
         values: Tensor<1>,
         gradient: Tensor<1>,
         slots: &mut [Tensor<1>],
     ) -> Tensor<1> {
-        let g =
-            if self.weight_decay > 0.0 { gradient + values.clone().mul_scalar(self.weight_decay) } else { gradient };
-        let Some(velocity) = slots.first_mut() else { return values - g.mul_scalar(learning_rate) };
-        *velocity = if steps == 1 { g.clone() } else { velocity.clone().mul_scalar(self.momentum) + g.clone() };
+        let g = if self.decay > 0.0 { gradient + values.clone().mul_scalar(self.decay) } else { gradient };
+        let Some(velocity) = slots.first_mut() else { return values - g.mul_scalar(self.rate) };
+        *velocity = velocity.clone().mul_scalar(self.momentum) + g.clone();
         let direction = if self.nesterov { g + velocity.clone().mul_scalar(self.momentum) } else { velocity.clone() };
-        values - direction.mul_scalar(learning_rate)
+        values - direction.mul_scalar(self.rate)
+    }
+}
+
+/// `u` becomes `momentum^k u` in k steps with gradient 0, and `p` goes by `way · u`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Missed {
+    velocity: f32,
+    way: f32,
+}
+
+impl Rule for Sgd {
+    type Missed = Missed;
+
+    /// `g = ∂L/∂p + decay·p; u ← momentum·u + g; p ← p - rate·(u, or g + momentum·u)`.
+    #[inline(always)]
+    fn update(&self, values: &mut [f32], slots: &mut [&mut [f32]], gradient: &[f32]) {
+        match slots {
+            [velocity] => {
+                for ((p, u), g) in values.iter_mut().zip(velocity.iter_mut()).zip(gradient) {
+                    let g = g + self.decay * *p;
+                    *u = self.momentum * *u + g;
+                    *p -= self.rate * if self.nesterov { g + self.momentum * *u } else { *u };
+                }
+            }
+            _ => values.iter_mut().zip(gradient).for_each(|(p, g)| *p -= self.rate * (g + self.decay * *p)),
+        }
+    }
+
+    #[inline(always)]
+    fn idle(&self, values: &mut [f32], slots: &mut [&mut [f32]]) {
+        match slots {
+            [velocity] => {
+                for (p, u) in values.iter_mut().zip(velocity.iter_mut()) {
+                    let g = self.decay * *p;
+                    *u = self.momentum * *u + g;
+                    *p -= self.rate * if self.nesterov { g + self.momentum * *u } else { *u };
+                }
+            }
+            _ => values.iter_mut().for_each(|p| *p -= self.rate * self.decay * *p),
+        }
+    }
+
+    fn missed(&self, history: &History, since: u64) -> Option<Missed> {
+        let momentum = f64::from(self.momentum);
+        let ahead = if self.nesterov { momentum } else { 1.0 };
+        let (mut velocity, mut way, mut steps) = (1.0, 0.0, 0);
+        for (_, rate) in history.after(since) {
+            velocity *= momentum;
+            way += rate * ahead * velocity;
+            steps += 1;
+        }
+        (steps > 0 && momentum > 0.0).then_some(Missed { velocity: velocity as f32, way: way as f32 })
+    }
+
+    #[inline(always)]
+    fn catch_up(&self, missed: &Missed, values: &mut [f32], slots: &mut [&mut [f32]]) {
+        let [velocity] = slots else { return };
+        for (p, u) in values.iter_mut().zip(velocity.iter_mut()) {
+            *p -= missed.way * *u;
+            *u *= missed.velocity;
+        }
+    }
+
+    fn can_wait(&self) -> bool {
+        self.decay == 0.0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{rows_wait_as_dense_updates_would, three_ways};
     use super::*;
-    use burn::tensor::{Device, TensorData};
+    use crate::optimizer::OptimizerConfig;
 
     #[test]
-    fn host_and_composed_updates_agree() {
+    fn all_ways_of_an_update_agree() {
         for config in [
             SgdConfig { momentum: 0.0, ..SgdConfig::default() },
             SgdConfig { weight_decay: 0.1, ..SgdConfig::default() },
             SgdConfig { nesterov: true, ..SgdConfig::default() },
         ] {
-            let device = Device::flex();
-            let tensor = |v: &[f32]| Tensor::<1>::from_data(TensorData::new(v.to_vec(), [3]), &device);
-            let slots = usize::from(config.momentum > 0.0);
-            let mut values = vec![1.0, -2.0, 0.5];
-            let mut composed = tensor(&values);
-            let mut host_slots = vec![vec![0.0; 3]; slots];
-            let mut composed_slots = vec![tensor(&[0.0; 3]); slots];
-            for step in 1..=3 {
-                let gradient = vec![0.5, -1.0, step as f32];
-                composed = config.update_device(0.1, step, composed, tensor(&gradient), &mut composed_slots);
-                config.update_host(0.1, step, &mut values, &Gradient::Host(gradient), &mut host_slots);
-            }
-            for (a, b) in values.iter().zip(composed.into_data().try_into_vec::<f32>().unwrap()) {
-                assert!((a - b).abs() < 1e-6);
-            }
+            three_ways(OptimizerConfig::Sgd(config.clone()));
+            rows_wait_as_dense_updates_would(OptimizerConfig::Sgd(config));
         }
     }
 }

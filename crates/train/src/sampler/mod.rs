@@ -216,7 +216,7 @@ impl SamplerState {
 }
 
 /// Draws the batches of an epoch.
-pub trait Sampler {
+pub trait Sampler: Send {
     /// Starts `epoch`, from 0.
     fn start(&mut self, epoch: usize, rng: &mut ChaCha8Rng);
 
