@@ -7,6 +7,11 @@ use clap::Parser;
 use train::cli::{Cli, LogFormat, Talk};
 use train::commands;
 
+/// Training asks for large buffers again and again: an allocator that gives them back to the system, and asks for them
+/// anew, spends more time there than in the loops that use them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logging(&cli.talk);

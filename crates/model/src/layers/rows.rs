@@ -48,25 +48,68 @@ pub struct RowGradient {
     pub width: usize,
 }
 
-/// `rowsᵀ · output_gradient`, only the touched rows.
+/// Entries of a batch by column, only the columns that have some.
+struct ByColumn {
+    /// Columns with entries, ascending.
+    columns: Vec<u32>,
+    /// Entries of the k-th of them are `starts[k]..starts[k + 1]`.
+    starts: Vec<u32>,
+    /// Row of the batch, in its order, and value.
+    entries: Vec<(u32, f32)>,
+}
+
+impl ByColumn {
+    /// In O(entries + columns / 64): a bit for each column, and its rank from the bits before it.
+    fn new(rows: &RowBatch) -> Self {
+        let mut bits = vec![0u64; rows.columns.div_ceil(64)];
+        rows.indices.iter().for_each(|&c| bits[c as usize / 64] |= 1 << (c % 64));
+        let (mut before, mut columns) = (Vec::with_capacity(bits.len()), Vec::new());
+        for (w, word) in bits.iter().enumerate() {
+            before.push(columns.len() as u32);
+            let mut left = *word;
+            while left != 0 {
+                columns.push(w as u32 * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+        let rank = |c: u32| {
+            let below = bits[c as usize / 64] & ((1 << (c % 64)) - 1);
+            (before[c as usize / 64] + below.count_ones()) as usize
+        };
+        let mut starts = vec![0u32; columns.len() + 1];
+        rows.indices.iter().for_each(|&c| starts[rank(c) + 1] += 1);
+        for k in 0..columns.len() {
+            starts[k + 1] += starts[k];
+        }
+        let mut next = starts.clone();
+        let mut entries = vec![(0, 0.0); rows.indices.len()];
+        for b in 0..rows.len() {
+            let (indices, values) = rows.row(b);
+            for (&c, &v) in indices.iter().zip(values) {
+                let at = &mut next[rank(c)];
+                entries[*at as usize] = (b as u32, v);
+                *at += 1;
+            }
+        }
+        Self { columns, starts, entries }
+    }
+}
+
+/// `rowsᵀ · output_gradient`, only the touched rows, in the memory of `buffer`.
 ///
 /// Each row's sum runs in the order of the batch, whatever the number of threads.
-pub fn row_gradient(rows: &RowBatch, output_gradient: &[f32], width: usize) -> RowGradient {
-    // Entries sorted by column: (column, batch row, value).
-    let mut entries: Vec<(u32, u32, f32)> = Vec::with_capacity(rows.indices.len());
-    for b in 0..rows.len() {
-        let (indices, values) = rows.row(b);
-        entries.extend(indices.iter().zip(values).map(|(&c, &v)| (c, b as u32, v)));
-    }
-    entries.sort_unstable_by_key(|e| (e.0, e.1));
-    let groups: Vec<&[(u32, u32, f32)]> = entries.chunk_by(|a, b| a.0 == b.0).collect();
-    let mut values = vec![0.0; groups.len() * width];
+pub fn row_gradient(rows: &RowBatch, output_gradient: &[f32], width: usize, mut buffer: Vec<f32>) -> RowGradient {
+    let ByColumn { columns, starts, entries } = ByColumn::new(rows);
+    buffer.resize(columns.len() * width, 0.0);
     if width > 0 {
-        values.par_chunks_mut(width).zip(&groups).with_min_len(16).for_each(|(sum, group)| {
+        // Enough multiplications for a thread to be worth waking.
+        let few = ((1 << 15) / (width * entries.len() / columns.len().max(1)).max(1)).max(1);
+        buffer.par_chunks_exact_mut(width).zip(starts.par_windows(2)).with_min_len(few).for_each(|(sum, span)| {
             vectorised(
                 #[inline(always)]
                 || {
-                    for &(_, b, v) in *group {
+                    sum.fill(0.0);
+                    for &(b, v) in &entries[span[0] as usize..span[1] as usize] {
                         let gradient = &output_gradient[b as usize * width..][..width];
                         sum.iter_mut().zip(gradient).for_each(|(s, g)| *s += v * g);
                     }
@@ -74,7 +117,7 @@ pub fn row_gradient(rows: &RowBatch, output_gradient: &[f32], width: usize) -> R
             );
         });
     }
-    RowGradient { rows: groups.iter().map(|g| g[0].0).collect(), values, width }
+    RowGradient { rows: columns, values: buffer, width }
 }
 
 /// The reference for [`row_sum`] and its gradient: select rows, weigh them, sum; autodiff does the rest.
@@ -131,7 +174,7 @@ mod tests {
         }
         let expected = weight.grad(&grads).unwrap();
         let expected = HostView::of(&expected);
-        let found = row_gradient(&rows, &gradient, 3);
+        let found = row_gradient(&rows, &gradient, 3, Vec::new());
         assert_eq!(found.rows, [0, 1, 3, 4]);
         let mut dense = [0.0; 15];
         for (k, &r) in found.rows.iter().enumerate() {

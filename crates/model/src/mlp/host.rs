@@ -55,6 +55,7 @@ impl HostMlp {
     }
 
     fn buffer(&mut self, len: usize) -> Vec<f32> {
+        // Not much larger ones: they have a use of their own.
         let at = self.spare.iter().position(|b| b.capacity() >= len && b.capacity() < 2 * len.max(64));
         let mut buffer = at.map(|at| self.spare.swap_remove(at)).unwrap_or_default();
         buffer.resize(len, 0.0);
@@ -135,7 +136,7 @@ impl HostModel for HostMlp {
             let Affine { weight, bias } = model.affine(i);
             let [inputs, units] = weight.dims();
             let mut of_weight = match (i, features) {
-                (0, Features::Sparse(_)) => Vec::new(),
+                (0, Features::Sparse(rows)) => self.buffer(rows.indices.len().min(inputs) * units),
                 _ => self.buffer(inputs * units),
             };
             let mut of_bias = self.buffer(units);
@@ -158,7 +159,7 @@ impl HostModel for HostMlp {
                     out.push((weight.id, HostGradient::Dense(of_weight)));
                 }
                 (None, Features::Sparse(rows)) => {
-                    out.push((weight.id, HostGradient::Rows(row_gradient(rows, delta, units))));
+                    out.push((weight.id, HostGradient::Rows(row_gradient(rows, delta, units, of_weight))));
                 }
                 (None, Features::Dense(x)) => {
                     let view = HostView::of(x);

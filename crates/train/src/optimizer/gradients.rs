@@ -66,7 +66,7 @@ impl Gradients {
             let width = tap.output.dims()[1];
             if let Some(gradient) = tap.output.grad_remove(&mut gradients) {
                 let view = host::HostView::of(&gradient);
-                let rows = row_gradient(&tap.rows, view.as_slice(), width);
+                let rows = row_gradient(&tap.rows, view.as_slice(), width, Vec::new());
                 by_parameter.insert(tap.parameter, Gradient::Rows(rows));
             }
         }
