@@ -112,7 +112,11 @@ fn a_damaged_checkpoint_is_named_and_the_other_is_used_only_when_told() {
     w.ok(&["--backend", "flex", "--out", "run", "--resume", "best"]);
     std::fs::write(&path, "nonsense").unwrap();
     let ran = w.run(&["--backend", "flex", "--out", "run", "--resume"]);
-    assert!(ran.error().starts_with("error: run/checkpoint/last.ckpt: not a checkpoint; "), "{}", ran.error());
+    assert!(
+        ran.error().starts_with("error: run/checkpoint/last.ckpt: not a checkpoint, or not whole; "),
+        "{}",
+        ran.error()
+    );
 }
 
 #[test]

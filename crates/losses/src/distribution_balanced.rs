@@ -57,7 +57,12 @@ impl DistributionBalancedConfig {
         let bias: Vec<f32> = counts.labels.iter().map(bias).collect();
         let row = |v: &[f32]| Tensor::<1>::from_floats(v, device).unsqueeze();
         let (inverse_row, bias_row) = (row(&inverse), row(&bias));
-        Ok(DistributionBalanced { config: self.clone(), inverse: inverse_row, bias: bias_row, numbers: [inverse, bias] })
+        Ok(DistributionBalanced {
+            config: self.clone(),
+            inverse: inverse_row,
+            bias: bias_row,
+            numbers: [inverse, bias],
+        })
     }
 }
 

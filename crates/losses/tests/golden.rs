@@ -63,6 +63,22 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().unwrap()
 }
 
+/// The fused form, where targets are 0 or 1.
+fn fused(name: &str, loss: &dyn losses::Loss, case: &Value, tolerance: f64) {
+    let rows: Vec<Vec<f64>> = case["targets"].as_array().unwrap().iter().map(numbers).collect();
+    if rows.iter().flatten().any(|y| *y != 0.0 && *y != 1.0) {
+        return;
+    }
+    let mut targets = data::LabelRows::new(rows[0].len());
+    for row in &rows {
+        targets.push(&(0..).zip(row).filter(|e| *e.1 == 1.0).map(|e| e.0).collect::<Vec<u32>>());
+    }
+    let mut logits: Vec<f32> = numbers(&case["logits"]).iter().map(|v| *v as f32).collect();
+    let found = losses::fused_pass(&loss.fused().unwrap(), &mut logits, &targets, 1.0 / rows.len() as f32);
+    close(&format!("{name}, fused"), &found.per_instance, &numbers(&case["per_instance"]), tolerance);
+    close(&format!("{name}, fused gradient"), &logits, &numbers(&case["grad_logits_of_loss_sum"]), tolerance);
+}
+
 fn check_all(device: &Device, tolerance: f64) {
     let autodiff = device.clone().autodiff();
     let cases = cases();
@@ -82,6 +98,9 @@ fn check_all(device: &Device, tolerance: f64) {
         let gradient = logits.grad(&sum.backward()).unwrap();
         let expected = numbers(&case["grad_logits_of_loss_sum"]);
         close(&format!("{name} gradient"), &values(gradient), &expected, tolerance);
+        if host::is_host(device) {
+            fused(name, &*loss, case, tolerance);
+        }
         if let Some(expected) = case.get("presence_logit") {
             let lambda = case["config"]["lambda"].as_f64().unwrap();
             let z = presence_logits(tensor(&case["logits"], device), targets, lambda);

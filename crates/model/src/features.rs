@@ -46,6 +46,21 @@ impl RowBatch {
         (&self.indices[range.clone()], &self.values[range])
     }
 
+    /// Columns that have an entry, ascending.
+    pub fn touched(&self) -> Vec<u32> {
+        let mut bits = vec![0u64; self.columns.div_ceil(64)];
+        self.indices.iter().for_each(|&c| bits[c as usize / 64] |= 1 << (c % 64));
+        let mut out = Vec::new();
+        for (w, word) in bits.into_iter().enumerate() {
+            let mut left = word;
+            while left != 0 {
+                out.push(w as u32 * 64 + left.trailing_zeros());
+                left &= left - 1;
+            }
+        }
+        out
+    }
+
     /// All values, zeros included, row by row.
     pub fn to_dense(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.len() * self.columns];

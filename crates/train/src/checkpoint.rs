@@ -1,22 +1,25 @@
 //! States of a run on disk: written whole or not at all, checksummed, read back bit for bit.
 //!
-//! A checkpoint is one line `longtail-checkpoint 3 <sha-256 of the rest>` and then a safetensors file: the model's
-//! weights under `model.`, the optimizer's arrays under `optimizer.N.` and `waiting.`, the sampler's under `sampler.`, how often
-//! instances were trained on as `seen`, the bank of embedding neighbours as `embedding`, everything else as JSON in its
-//! metadata.
+//! A checkpoint is a safetensors file and then one line `longtail-checkpoint 3 <sha-256 of what is before it>`: the
+//! model's weights under `model.`, the optimizer's arrays under `optimizer.N.` and `waiting.`, the sampler's under
+//! `sampler.`, how often instances were trained on as `seen`, the bank of embedding neighbours as `embedding`,
+//! everything else as JSON in its metadata. Arrays go to the file from where they are, one after the other.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use model::Weights;
 use rand_chacha::ChaCha8Rng;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, SafeTensors, View};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::optimizer::OptimizerState;
+use crate::optimizer::{Optimizer, OptimizerState};
 use crate::sampler::SamplerState;
 
 const MAGIC: &str = "longtail-checkpoint 3 ";
@@ -82,7 +85,7 @@ pub struct LossSums {
     pub parts: BTreeMap<String, f64>,
 }
 
-/// A whole state.
+/// A whole state, read back.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
     /// The model's numbers.
@@ -99,6 +102,73 @@ pub struct State {
     pub progress: Progress,
 }
 
+/// A whole state where it lives.
+pub struct Snapshot<'a> {
+    /// The model's numbers.
+    pub weights: &'a Weights,
+    /// The optimizer.
+    pub optimizer: &'a Optimizer,
+    /// The sampler's state.
+    pub sampler: SamplerState,
+    /// How often each instance was trained on.
+    pub seen: &'a [u32],
+    /// Inside an epoch: the bank of the training rows' last hidden layer at its start, and the layer's width.
+    pub embedding: Option<(&'a [f32], usize)>,
+    /// Everything else.
+    pub progress: &'a Progress,
+}
+
+/// Numbers of a state.
+#[derive(Debug, Clone, Copy)]
+pub enum Array<'a> {
+    /// On the host.
+    Floats(&'a [f32]),
+    /// On the host.
+    Words(&'a [u32]),
+    /// On a device, flat.
+    Device(&'a Tensor<1>),
+}
+
+/// An array with its shape, as safetensors writes it.
+struct Entry<'a> {
+    shape: Vec<usize>,
+    array: Array<'a>,
+}
+
+impl<'a> Entry<'a> {
+    fn flat(array: Array<'a>) -> Self {
+        let len = match array {
+            Array::Floats(values) => values.len(),
+            Array::Words(values) => values.len(),
+            Array::Device(tensor) => tensor.dims()[0],
+        };
+        Self { shape: vec![len], array }
+    }
+}
+
+impl View for Entry<'_> {
+    fn dtype(&self) -> Dtype {
+        if matches!(self.array, Array::Words(_)) { Dtype::U32 } else { Dtype::F32 }
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        // Memory holds the bytes as the format wants them: every machine with a backend is little-endian.
+        match self.array {
+            Array::Floats(values) => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Array::Words(values) => Cow::Borrowed(bytemuck::cast_slice(values)),
+            Array::Device(tensor) => Cow::Owned(bytemuck::cast_slice(host::HostView::of(tensor).as_slice()).to_vec()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.shape.iter().product::<usize>()
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct Metadata {
     progress: Progress,
@@ -106,15 +176,33 @@ struct Metadata {
     missed_rates: Vec<f64>,
 }
 
-/// Writes `state` to the run folder under a temporary name, then renames it: the old one stays whole until then.
+/// Writes a state to the run folder under a temporary name, then renames it: the old one stays whole until then.
 ///
 /// # Errors
 /// When the disk refuses.
-pub fn save(run: &Path, which: Which, state: &State) -> Result<()> {
+pub fn save(run: &Path, which: Which, state: &Snapshot) -> Result<()> {
     let path = which.path(run);
-    let payload = encode(state).map_err(|m| Error::Job(format!("{}: {m}", path.display())))?;
-    let head = format!("{MAGIC}{}\n", hex(&payload));
-    write_atomically(&path, &[head.as_bytes(), &payload])
+    let folder = run.join("checkpoint");
+    let fail = |e: std::io::Error| Error::write(&path, &e);
+    std::fs::create_dir_all(&folder).map_err(fail)?;
+    let part = tempfile::Builder::new().prefix(".part-").tempfile_in(&folder).map_err(fail)?.into_temp_path();
+    let broken = |m: String| Error::Job(format!("{}: {m}", path.display()));
+    let metadata = Metadata {
+        progress: state.progress.clone(),
+        optimizer_steps: state.optimizer.steps(),
+        missed_rates: state.optimizer.missed().to_vec(),
+    };
+    let metadata = serde_json::to_string(&metadata).map_err(|e| broken(e.to_string()))?;
+    let information = HashMap::from([("state".to_owned(), metadata)]);
+    safetensors::serialize_to_file(entries(state), Some(information), &part).map_err(|e| match e {
+        SafeTensorError::IoError(e) => fail(e),
+        other => broken(other.to_string()),
+    })?;
+    let mut file = std::fs::File::options().append(true).open(&part).map_err(fail)?;
+    let checksum = data::checksum(&part).map_err(|e| broken(e.to_string()))?;
+    file.write_all(format!("{MAGIC}{checksum}\n").as_bytes()).map_err(fail)?;
+    file.sync_data().map_err(fail)?;
+    part.persist(&path).map_err(|e| fail(e.error))
 }
 
 /// Writes a file whole or not at all.
@@ -154,8 +242,8 @@ pub fn load(run: &Path, which: Which) -> Result<State> {
         std::io::ErrorKind::NotFound => broken("no such checkpoint".into()),
         _ => broken(format!("the checkpoint cannot be read ({e})")),
     })?;
-    let Some((expected, payload)) = split_head(&bytes) else {
-        return Err(broken("not a checkpoint".into()));
+    let Some((payload, expected)) = split_end(&bytes) else {
+        return Err(broken("not a checkpoint, or not whole".into()));
     };
     let found = hex(payload);
     if found != expected {
@@ -164,54 +252,35 @@ pub fn load(run: &Path, which: Which) -> Result<State> {
     decode(payload).map_err(broken)
 }
 
-fn split_head(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let rest = bytes.strip_prefix(MAGIC.as_bytes())?;
-    let expected = std::str::from_utf8(rest.get(..64)?).ok()?;
-    (rest.get(64) == Some(&b'\n')).then_some(())?;
-    Some((expected, &rest[65..]))
+/// What the last line is about, and its checksum.
+fn split_end(bytes: &[u8]) -> Option<(&[u8], &str)> {
+    let (payload, line) = bytes.split_at_checked(bytes.len().checked_sub(MAGIC.len() + 65)?)?;
+    let line = std::str::from_utf8(line).ok()?;
+    Some((payload, line.strip_prefix(MAGIC)?.strip_suffix('\n')?))
 }
 
 fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn encode(state: &State) -> std::result::Result<Vec<u8>, String> {
-    let mut arrays: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
-    let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+fn entries<'a>(state: &'a Snapshot) -> Vec<(String, Entry<'a>)> {
+    let mut out = Vec::new();
     for (name, (shape, values)) in &state.weights.0 {
-        arrays.push((format!("model.{name}"), Dtype::F32, shape.clone(), bytes(values)));
+        out.push((format!("model.{name}"), Entry { shape: shape.clone(), array: Array::Floats(values) }));
     }
-    for (name, slots) in &state.optimizer.slots {
-        for (k, values) in slots.iter().enumerate() {
-            arrays.push((format!("optimizer.{k}.{name}"), Dtype::F32, vec![values.len()], bytes(values)));
-        }
-    }
-    for (name, last) in &state.optimizer.waiting {
-        arrays.push((format!("waiting.{name}"), Dtype::U32, vec![last.len()], words(last)));
-    }
-    if let Some((values, width)) = &state.embedding {
-        arrays.push((EMBEDDING.into(), Dtype::F32, vec![values.len() / (*width).max(1), *width], bytes(values)));
+    out.extend(state.optimizer.arrays().map(|(name, array)| (name, Entry::flat(array))));
+    if let Some((values, width)) = state.embedding {
+        let shape = vec![values.len() / width.max(1), width];
+        out.push((EMBEDDING.into(), Entry { shape, array: Array::Floats(values) }));
     }
     for (name, values) in &state.sampler.floats {
-        arrays.push((format!("sampler.{name}"), Dtype::F32, vec![values.len()], bytes(values)));
+        out.push((format!("sampler.{name}"), Entry::flat(Array::Floats(values))));
     }
     for (name, values) in &state.sampler.indices {
-        arrays.push((format!("sampler.{name}"), Dtype::U32, vec![values.len()], words(values)));
+        out.push((format!("sampler.{name}"), Entry::flat(Array::Words(values))));
     }
-    arrays.push((SEEN.into(), Dtype::U32, vec![state.seen.len()], words(&state.seen)));
-    let metadata = Metadata {
-        progress: state.progress.clone(),
-        optimizer_steps: state.optimizer.steps,
-        missed_rates: state.optimizer.missed.clone(),
-    };
-    let metadata = serde_json::to_string(&metadata).map_err(|e| e.to_string())?;
-    let views: std::result::Result<Vec<_>, _> = arrays
-        .iter()
-        .map(|(name, dtype, shape, data)| Ok((name.as_str(), TensorView::new(*dtype, shape.clone(), data)?)))
-        .collect();
-    let views = views.map_err(|e: safetensors::SafeTensorError| e.to_string())?;
-    safetensors::serialize(views, Some(HashMap::from([("state".into(), metadata)]))).map_err(|e| e.to_string())
+    out.push((SEEN.into(), Entry::flat(Array::Words(state.seen))));
+    out
 }
 
 fn decode(payload: &[u8]) -> std::result::Result<State, String> {

@@ -76,9 +76,13 @@ impl<'a> Feeder<'a> {
             None => self.drawn.push_back(instances),
         }
     }
+}
 
-    /// The next batch; none where nothing was drawn.
-    pub fn next(&mut self) -> Option<HostBatch> {
+/// The next batch; none where nothing was drawn.
+impl Iterator for Feeder<'_> {
+    type Item = HostBatch;
+
+    fn next(&mut self) -> Option<HostBatch> {
         self.waiting = self.waiting.checked_sub(1)?;
         match &self.thread {
             Some((_, given)) => given.recv().ok(),

@@ -12,7 +12,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::batches;
-use crate::checkpoint::{self, LossSums, Progress, State, Which};
+use crate::checkpoint::{self, LossSums, Progress, Snapshot, Which};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::evaluation::{Judge, score_with_loss};
@@ -285,7 +285,8 @@ impl<'a> Trainer<'a> {
         while notices.len() > left
             && let Some(notice) = notices.pop_front()
         {
-            let numbers = |reading: &Option<Reading>| reading.as_ref().map(|r| r.numbers().into_owned()).unwrap_or_default();
+            let numbers =
+                |reading: &Option<Reading>| reading.as_ref().map(|r| r.numbers().into_owned()).unwrap_or_default();
             let losses: Vec<f32> = numbers(&notice.losses).into_iter().map(|loss| loss / labels).collect();
             let probabilities = numbers(&notice.probabilities);
             self.sampler.observe(&notice.instances, Seen { losses: &losses, probabilities: &probabilities });
@@ -312,6 +313,7 @@ impl<'a> Trainer<'a> {
             device: &self.device,
         };
         let features = features.on(&self.device);
+        let learner = self.optimizer.prepare(learner, &features);
         let batch = Batch { instances: &instances, features: &features, labels: &labels };
         let losses = self.stepper.step(context, &learner, batch, &mut self.progress.dropout_rng)?;
         let StepLosses { mut gradients, loss, parts, per_instance, probabilities } = losses;
@@ -451,18 +453,19 @@ impl<'a> Trainer<'a> {
     fn save(&mut self, learner: &Learner, which: Which) -> Result<Weights> {
         // Between epochs the bank follows from the weights; inside one it is the one of its start.
         let bank = self.signals.embedding().filter(|_| self.progress.step_in_epoch > 0);
-        let state = State {
-            weights: learner.weights(),
-            optimizer: self.optimizer.state(),
+        let weights = learner.weights();
+        let state = Snapshot {
+            weights: &weights,
+            optimizer: &self.optimizer,
             sampler: self.sampler.state(),
-            seen: self.seen.clone(),
-            embedding: bank.map(|(rows, width)| (rows.to_vec(), width)),
-            progress: self.progress.clone(),
+            seen: &self.seen,
+            embedding: bank,
+            progress: &self.progress,
         };
         checkpoint::save(self.folder.path(), which, &state)?;
         if which == Which::Last {
             self.last_checkpoint = Instant::now();
         }
-        Ok(state.weights)
+        Ok(weights)
     }
 }

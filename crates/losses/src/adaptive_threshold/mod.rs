@@ -66,7 +66,7 @@ impl RowLoss for AdaptiveThreshold {
         let (delta, slope) = (self.delta as f32, self.weight as f32 * scale);
         // (part of the margin, its slope) of a label on side s: 1 present, -1 absent.
         let hinge = |d: f32, s: f32| (delta - s * d, -s);
-        let band = |d: f32| (delta - d.abs(), -d.signum());
+        let band = |d: f32| (delta - d.abs(), if d == 0.0 { 0.0 } else { -d.signum() });
         let part = |d: f32, s: f32| match self.margin {
             MarginKind::Hinge => hinge(d, s),
             MarginKind::Band => band(d),

@@ -302,6 +302,9 @@ fn check(config: &Config) -> std::result::Result<(), String> {
     if config.report.at_k.contains(&0) {
         return Err("report.at_k holds 0; every k is at least 1".into());
     }
+    if train.log_every == 0 {
+        return Err("train.log_every = 0 is out of range: at least 1".into());
+    }
     config.sampler.check(train.epochs)?;
     config.optimizer.check()?;
     config.schedule.check()

@@ -59,12 +59,7 @@ impl Adagrad {
     }
 
     /// The same update of composed operations.
-    pub(super) fn update_device(
-        &self,
-        values: Tensor<1>,
-        gradient: Tensor<1>,
-        slots: &mut [Tensor<1>],
-    ) -> Tensor<1> {
+    pub(super) fn update_device(&self, values: Tensor<1>, gradient: Tensor<1>, slots: &mut [Tensor<1>]) -> Tensor<1> {
         let [squares] = slots else { return values };
         let g = if self.decay > 0.0 { gradient + values.clone().mul_scalar(self.decay) } else { gradient };
         *squares = squares.clone() + g.clone() * g.clone();

@@ -103,12 +103,7 @@ impl Adam<'_> {
     }
 
     /// The same update of composed operations.
-    pub(super) fn update_device(
-        &self,
-        values: Tensor<1>,
-        gradient: Tensor<1>,
-        slots: &mut [Tensor<1>],
-    ) -> Tensor<1> {
+    pub(super) fn update_device(&self, values: Tensor<1>, gradient: Tensor<1>, slots: &mut [Tensor<1>]) -> Tensor<1> {
         let [first, second] = slots else { return values };
         let g = if self.decay > 0.0 { gradient + values.clone().mul_scalar(self.decay) } else { gradient };
         *first = first.clone().mul_scalar(self.beta1) + g.clone().mul_scalar(1.0 - self.beta1);
@@ -134,7 +129,12 @@ pub(super) struct Missed {
 
 #[derive(Debug, Clone)]
 enum Sums {
-    Series { d: f32, s0: f32, s2: f32, s3: f32 },
+    Series {
+        d: f32,
+        s0: f32,
+        s2: f32,
+        s3: f32,
+    },
     /// `(w_j, d_j)` one by one, where they differ too much: in the first steps of a run.
     Each(Vec<(f32, f32)>),
 }
@@ -238,7 +238,10 @@ mod tests {
         for betas in [[0.9, 0.999], [0.95, 0.98], [0.0, 0.9]] {
             let config = AdamConfig { betas, ..AdamConfig::default() };
             rows_wait_as_dense_updates_would(OptimizerConfig::Adam(config.clone()));
-            rows_wait_as_dense_updates_would(OptimizerConfig::AdamW(AdamConfig { weight_decay: 0.1, ..config.clone() }));
+            rows_wait_as_dense_updates_would(OptimizerConfig::AdamW(AdamConfig {
+                weight_decay: 0.1,
+                ..config.clone()
+            }));
             rows_wait_as_dense_updates_would(OptimizerConfig::Adam(AdamConfig { weight_decay: 0.01, ..config }));
         }
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients as AutodiffGradients, Tensor};
-use model::{HostGradient, RowTap};
 use model::layers::rows::{RowGradient, row_gradient};
+use model::{HostGradient, RowTap};
 
 use crate::learner::Learner;
 

@@ -51,6 +51,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// Number of the last step.
+    pub(super) fn now(&self) -> u64 {
+        self.base + self.learning_rates.len() as u64
+    }
+
     /// Steps after `since` with their learning rates.
     pub(super) fn after(&self, since: u64) -> impl Iterator<Item = (u64, f64)> + '_ {
         let skip = since.saturating_sub(self.base) as usize;
@@ -97,51 +102,50 @@ pub(super) fn update_all(rule: &impl Rule, values: &mut [f32], slots: &mut [Vec<
     });
 }
 
-/// The rows of a block that have a gradient, with it and with their values and slots.
-fn touched<'b>(
-    block: &'b mut Block,
-    gradient: &'b RowGradient,
-    mut each: impl FnMut(usize, &mut [f32], &mut [&mut [f32]], &[f32]),
-) {
-    let width = gradient.width.max(1);
-    let rows = block.values.len() / width;
-    let from = gradient.rows.partition_point(|&r| (r as usize) < block.first_row);
-    for (k, &r) in gradient.rows.iter().enumerate().skip(from) {
+/// `each(k, values, slots)` for the rows `rows[k]` of a block, with their values and slots.
+fn named(block: &mut Block, rows: &[u32], width: usize, mut each: impl FnMut(usize, &mut [f32], &mut [&mut [f32]])) {
+    let width = width.max(1);
+    let len = block.values.len() / width;
+    let from = rows.partition_point(|&r| (r as usize) < block.first_row);
+    for (k, &r) in rows.iter().enumerate().skip(from) {
         let r = r as usize - block.first_row;
-        if r >= rows {
+        if r >= len {
             break;
         }
         let range = r * width..(r + 1) * width;
         let mut own: Vec<&mut [f32]> = block.slots.iter_mut().map(|s| &mut s[range.clone()]).collect();
-        each(r, &mut block.values[range.clone()], &mut own, &gradient.values[k * width..][..width]);
+        each(k, &mut block.values[range], &mut own);
     }
+}
+
+/// Updates the rows of a block that have a gradient.
+fn update_named(rule: &impl Rule, block: &mut Block, gradient: &RowGradient) {
+    named(block, &gradient.rows, gradient.width, |k, values, slots| {
+        let gradient = &gradient.values[k * values.len()..][..values.len()];
+        host::simd::vectorised(
+            #[inline(always)]
+            || rule.update(values, slots, gradient),
+        );
+    });
 }
 
 /// Rows without a gradient stay as they are.
 pub(super) fn update_touched(rule: &impl Rule, values: &mut [f32], slots: &mut [Vec<f32>], gradient: &RowGradient) {
-    blocks(values, slots, gradient.width).into_par_iter().for_each(|mut block| {
-        touched(&mut block, gradient, |_, values, slots, gradient| {
-            host::simd::vectorised(
-                #[inline(always)]
-                || rule.update(values, slots, gradient),
-            );
-        });
-    });
+    let blocks = blocks(values, slots, gradient.width);
+    blocks.into_par_iter().for_each(|mut block| update_named(rule, &mut block, gradient));
 }
 
 /// Rows without a gradient are updated with gradient 0.
 pub(super) fn update_every_row(rule: &impl Rule, values: &mut [f32], slots: &mut [Vec<f32>], gradient: &RowGradient) {
     let width = gradient.width.max(1);
     blocks(values, slots, width).into_par_iter().for_each(|mut block| {
-        let mut has_gradient = vec![false; block.values.len() / width];
-        touched(&mut block, gradient, |r, values, slots, gradient| {
-            has_gradient[r] = true;
-            host::simd::vectorised(
-                #[inline(always)]
-                || rule.update(values, slots, gradient),
-            );
-        });
-        for r in has_gradient.iter().enumerate().filter(|(_, has)| !**has).map(|(r, _)| r) {
+        update_named(rule, &mut block, gradient);
+        let mut next = gradient.rows.partition_point(|&r| (r as usize) < block.first_row);
+        for r in 0..block.values.len() / width {
+            if gradient.rows.get(next) == Some(&((block.first_row + r) as u32)) {
+                next += 1;
+                continue;
+            }
             let range = r * width..(r + 1) * width;
             let mut own: Vec<&mut [f32]> = block.slots.iter_mut().map(|s| &mut s[range.clone()]).collect();
             let values = &mut block.values[range.clone()];
@@ -153,31 +157,28 @@ pub(super) fn update_every_row(rule: &impl Rule, values: &mut [f32], slots: &mut
     });
 }
 
-/// Rows without a gradient wait, and those with one first make up for what they missed since their step of `last`.
-pub(super) fn update_waiting(
+/// The named rows make up for what they missed since their step of `last`: what a forward pass is about to read.
+pub(super) fn catch_up_named(
     rule: &impl Rule,
     values: &mut [f32],
     slots: &mut [Vec<f32>],
-    gradient: &RowGradient,
-    (history, last, now): (&History, &mut [u32], u64),
+    rows: &[u32],
+    (history, last): (&History, &mut [u32]),
 ) {
-    let missed = missed_since(rule, history, gradient.rows.iter().map(|&r| last[r as usize]));
+    let missed = missed_since(rule, history, rows.iter().map(|&r| last[r as usize]));
+    let width = values.len() / last.len().max(1);
     let seen: &[u32] = last;
-    blocks(values, slots, gradient.width).into_par_iter().for_each(|mut block| {
-        let first_row = block.first_row;
-        touched(&mut block, gradient, |r, values, slots, gradient| {
-            host::simd::vectorised(
-                #[inline(always)]
-                || {
-                    if let Some(missed) = missed.get(&seen[first_row + r]).and_then(Option::as_ref) {
-                        rule.catch_up(missed, values, slots);
-                    }
-                    rule.update(values, slots, gradient);
-                },
-            );
+    blocks(values, slots, width).into_par_iter().for_each(|mut block| {
+        named(&mut block, rows, width, |k, values, slots| {
+            if let Some(missed) = missed.get(&seen[rows[k] as usize]).and_then(Option::as_ref) {
+                host::simd::vectorised(
+                    #[inline(always)]
+                    || rule.catch_up(missed, values, slots),
+                );
+            }
         });
     });
-    gradient.rows.iter().for_each(|&r| last[r as usize] = now as u32);
+    rows.iter().for_each(|&r| last[r as usize] = history.now() as u32);
 }
 
 /// All rows make up for what they missed.
@@ -204,11 +205,15 @@ pub(super) fn catch_up_all(
             }
         }
     });
-    last.fill((history.base + history.learning_rates.len() as u64) as u32);
+    last.fill(history.now() as u32);
 }
 
 /// What rows last updated at these steps missed, each step once.
-fn missed_since<R: Rule>(rule: &R, history: &History, last: impl Iterator<Item = u32>) -> BTreeMap<u32, Option<R::Missed>> {
+fn missed_since<R: Rule>(
+    rule: &R,
+    history: &History,
+    last: impl Iterator<Item = u32>,
+) -> BTreeMap<u32, Option<R::Missed>> {
     let mut out = BTreeMap::new();
     for since in last {
         out.entry(since).or_insert_with(|| rule.missed(history, u64::from(since)));

@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
 use burn::tensor::{Tensor, TensorData};
+use model::Features;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Array;
 use crate::learner::Learner;
 use host::History;
 
@@ -135,7 +137,7 @@ pub struct Optimizer {
     history: History,
 }
 
-/// The optimizer's state by parameter name, for a checkpoint.
+/// The optimizer's state by parameter name, from a checkpoint.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OptimizerState {
     /// Updates done.
@@ -169,28 +171,46 @@ impl Optimizer {
         Learner { model, thresholds }
     }
 
-    /// Lets rows that wait make up for what they missed: the learner is then what dense updates make of it.
+    /// Before a forward pass over `features`: the rows it reads make up for what they missed.
+    pub fn prepare(&mut self, learner: Learner, features: &Features) -> Learner {
+        match features {
+            Features::Sparse(rows) if !self.waiting.is_empty() => self.settle_rows(learner, Some(&rows.touched())),
+            _ => learner,
+        }
+    }
+
+    /// All rows make up for what they missed: the learner is then what dense updates make of it.
     pub fn settle(&mut self, learner: Learner) -> Learner {
-        let model = match self.waiting.is_empty() {
-            true => learner.model,
-            false => learner.model.map(&mut Settle { optimizer: self, path: Vec::new() }),
-        };
+        let learner = if self.waiting.is_empty() { learner } else { self.settle_rows(learner, None) };
         self.history = History { base: self.steps, learning_rates: Vec::new() };
+        learner
+    }
+
+    fn settle_rows(&mut self, learner: Learner, named: Option<&[u32]>) -> Learner {
+        let model = learner.model.map(&mut Settle { optimizer: self, named, path: Vec::new() });
         Learner { model, ..learner }
     }
 
-    /// The state, copied to the host.
-    pub fn state(&self) -> OptimizerState {
-        let copy = |slots: &Slots| match slots {
-            Slots::Host(arrays) => arrays.clone(),
-            Slots::Device(tensors) => tensors.iter().map(|t| ::host::HostView::of(t).as_slice().to_vec()).collect(),
-        };
-        OptimizerState {
-            steps: self.steps,
-            slots: self.state.iter().map(|(name, slots)| (name.clone(), copy(slots))).collect(),
-            waiting: self.waiting.clone(),
-            missed: if self.waiting.is_empty() { Vec::new() } else { self.history.learning_rates.clone() },
-        }
+    /// Updates done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Learning rates of the steps that waiting rows may have missed.
+    pub fn missed(&self) -> &[f64] {
+        if self.waiting.is_empty() { &[] } else { &self.history.learning_rates }
+    }
+
+    /// The state's arrays by their name in a checkpoint.
+    pub fn arrays(&self) -> impl Iterator<Item = (String, Array<'_>)> {
+        let slots = self.state.iter().flat_map(|(name, slots)| {
+            let arrays: Vec<Array> = match slots {
+                Slots::Host(arrays) => arrays.iter().map(|a| Array::Floats(a)).collect(),
+                Slots::Device(tensors) => tensors.iter().map(Array::Device).collect(),
+            };
+            arrays.into_iter().enumerate().map(move |(k, array)| (format!("optimizer.{k}.{name}"), array))
+        });
+        slots.chain(self.waiting.iter().map(|(name, last)| (format!("waiting.{name}"), Array::Words(last))))
     }
 
     /// Continues from a stored state. Arrays move to the device at the next step.
@@ -239,23 +259,39 @@ impl Optimizer {
                 Rows::Exact => {
                     let before = (self.steps - 1) as u32;
                     let last = last.get_or_insert_with(|| vec![before; values.len() / rows.width.max(1)]);
-                    host::update_waiting(rule, values, slots, rows, (&self.history, last, self.steps));
+                    host::update_touched(rule, values, slots, rows);
+                    rows.rows.iter().for_each(|&r| last[r as usize] = self.steps as u32);
                 }
             },
         }
     }
 
-    fn catch_up(&self, values: &mut [f32], slots: &mut [Vec<f32>], last: &mut [u32]) {
-        let (rate, history) = (self.config.learning_rate(), &self.history);
+    /// Lets rows make up for what they missed: the named ones, or all.
+    fn catch_up(&self, values: &mut [f32], slots: &mut [Vec<f32>], last: &mut [u32], named: Option<&[u32]>) {
+        let rate = self.config.learning_rate();
         match &self.config {
             OptimizerConfig::Adam(c) => {
-                host::catch_up_all(&c.at(rate, self.steps, false), values, slots, history, last);
+                self.catch_up_by(&c.at(rate, self.steps, false), values, slots, last, named);
             }
             OptimizerConfig::AdamW(c) => {
-                host::catch_up_all(&c.at(rate, self.steps, true), values, slots, history, last);
+                self.catch_up_by(&c.at(rate, self.steps, true), values, slots, last, named);
             }
-            OptimizerConfig::Sgd(c) => host::catch_up_all(&c.at(rate), values, slots, history, last),
-            OptimizerConfig::Adagrad(c) => host::catch_up_all(&c.at(rate), values, slots, history, last),
+            OptimizerConfig::Sgd(c) => self.catch_up_by(&c.at(rate), values, slots, last, named),
+            OptimizerConfig::Adagrad(c) => self.catch_up_by(&c.at(rate), values, slots, last, named),
+        }
+    }
+
+    fn catch_up_by(
+        &self,
+        rule: &impl host::Rule,
+        values: &mut [f32],
+        slots: &mut [Vec<f32>],
+        last: &mut [u32],
+        named: Option<&[u32]>,
+    ) {
+        match named {
+            Some(rows) => host::catch_up_named(rule, values, slots, rows, (&self.history, last)),
+            None => host::catch_up_all(rule, values, slots, &self.history, last),
         }
     }
 
@@ -331,6 +367,8 @@ impl Step<'_> {
 /// Visits every parameter whose rows wait.
 struct Settle<'a> {
     optimizer: &'a mut Optimizer,
+    /// Which of the rows; none: all.
+    named: Option<&'a [u32]>,
     path: Vec<String>,
 }
 
@@ -351,7 +389,7 @@ impl ModuleMapper for Settle<'_> {
             let device = old.device();
             let mut data = ::host::into_data(::host::plain(old));
             if let Ok(values) = data.as_mut_slice::<f32>() {
-                self.optimizer.catch_up(values, &mut arrays, &mut last);
+                self.optimizer.catch_up(values, &mut arrays, &mut last, self.named);
             }
             Tensor::from_data(data, &device).require_grad()
         });
@@ -457,15 +495,25 @@ mod tests {
             // Row r comes about every r-th step, the last ones never.
             let named: Vec<u32> =
                 (0..36).filter(|r| (step * 7 + r * r) % (r * r / 2 + 1) == 0).map(|r| r as u32).collect();
-            let values = (0..named.len() * width).map(|i| ((i + step) as f32 * 1.3).cos() * 10f32.powi(-(i as i32 % 5)));
+            let values =
+                (0..named.len() * width).map(|i| ((i + step) as f32 * 1.3).cos() * 10f32.powi(-(i as i32 % 5)));
             let gradient = RowGradient { values: values.collect(), rows: named, width };
             let rate = 0.01 * (1.0 + (step as f64 * 0.01).sin());
+            if let Some(mut last) = exact.last.take() {
+                exact.optimizer.catch_up(&mut exact.values, &mut exact.slots, &mut last, Some(&gradient.rows));
+                exact.last = Some(last);
+            }
+            for (&r, row) in gradient.rows.iter().zip(gradient.rows.iter().map(|&r| r as usize * width)) {
+                let (a, b) = (&exact.values[row..row + width], &by_dense.values[row..row + width]);
+                let close = a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0));
+                assert!(close, "row {r} before step {step}: {a:?} against {b:?}");
+            }
             by_dense.step(rate, &Gradient::Host(dense(&gradient, rows * width)));
             exact.step(rate, &Gradient::Rows(gradient));
             if step % 300 == 299 || step == 699 {
                 let mut last = exact.last.take();
                 if let Some(last) = &mut last {
-                    exact.optimizer.catch_up(&mut exact.values, &mut exact.slots, last);
+                    exact.optimizer.catch_up(&mut exact.values, &mut exact.slots, last, None);
                 }
                 exact.last = last;
                 exact.optimizer.history = History { base: exact.optimizer.steps, learning_rates: Vec::new() };

@@ -69,12 +69,7 @@ pub(super) struct Sgd {
 
 impl Sgd {
     /// The same update of composed operations.
-    pub(super) fn update_device(
-        &self,
-        values: Tensor<1>,
-        gradient: Tensor<1>,
-        slots: &mut [Tensor<1>],
-    ) -> Tensor<1> {
+    pub(super) fn update_device(&self, values: Tensor<1>, gradient: Tensor<1>, slots: &mut [Tensor<1>]) -> Tensor<1> {
         let g = if self.decay > 0.0 { gradient + values.clone().mul_scalar(self.decay) } else { gradient };
         let Some(velocity) = slots.first_mut() else { return values - g.mul_scalar(self.rate) };
         *velocity = velocity.clone().mul_scalar(self.momentum) + g.clone();

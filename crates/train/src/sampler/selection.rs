@@ -267,3 +267,79 @@ impl Selection {
         if weights.is_empty() { self.weigh() } else { self.tree = Fenwick::new(weights) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn selection(values: &[f32], batch: usize, pressure: f64) -> (Selection, Vec<f64>) {
+        let plan = Plan { batch, warmup: 0, pressure: Pressure::Fixed(pressure), after: 10 };
+        let mut selection = Selection::new(values.len(), plan);
+        values.iter().enumerate().for_each(|(i, v)| selection.note(i, *v, false));
+        selection.start(0, &mut ChaCha8Rng::seed_from_u64(0));
+        let known: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+        (selection, probabilities(&known, pressure).0)
+    }
+
+    fn chi_squared(counts: &[f64], shares: &[f64]) -> f64 {
+        let total: f64 = counts.iter().sum();
+        counts.iter().zip(shares).map(|(c, p)| (c - total * p).powi(2) / (total * p)).sum()
+    }
+
+    #[test]
+    fn batches_are_successive_draws_among_those_left() {
+        let values = [0.1, 0.9, 0.4, 0.0, 0.7];
+        let (mut selection, p) = selection(&values, 3, 16.0);
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let (mut counts, mut shares) = (vec![0.0; 125], vec![0.0; 125]);
+        for _ in 0..60_000 {
+            let drawn = selection.draw(&mut rng);
+            counts[drawn[0] * 25 + drawn[1] * 5 + drawn[2]] += 1.0;
+        }
+        for a in 0..5 {
+            for b in (0..5).filter(|b| *b != a) {
+                for c in (0..5).filter(|c| *c != a && *c != b) {
+                    shares[a * 25 + b * 5 + c] = p[a] * p[b] / (1.0 - p[a]) * p[c] / (1.0 - p[a] - p[b]);
+                }
+            }
+        }
+        let possible: Vec<usize> = (0..125).filter(|i| shares[*i] > 0.0).collect();
+        let pick = |v: &[f64]| -> Vec<f64> { possible.iter().map(|i| v[*i]).collect() };
+        assert_eq!((possible.len(), pick(&counts).iter().sum::<f64>()), (60, 60_000.0));
+        // 59 degrees of freedom: 98.3 is the 99.9 % point.
+        let found = chi_squared(&pick(&counts), &pick(&shares));
+        assert!(found < 98.3, "χ² = {found}");
+        assert_eq!(selection.draw(&mut rng).len(), 3, "weights are back after every batch");
+    }
+
+    #[test]
+    fn instances_of_a_label_are_drawn_by_their_weights_however_many() {
+        for (pressure, candidates) in [(2.0, 30u32), (64.0, 30), (64.0, 300)] {
+            let values: Vec<f32> = (0..400).map(|i| (i * 37 % 101) as f32 * 0.01).collect();
+            let (mut selection, p) = selection(&values, 1, pressure);
+            let among: Vec<u32> = (0..candidates).map(|i| i + 7).collect();
+            let mut rng = ChaCha8Rng::seed_from_u64(5);
+            let mut counts = vec![0.0; among.len()];
+            for _ in 0..50_000 {
+                selection.begin();
+                selection.taken.insert(7);
+                let drawn = selection.take_among(&among, &mut rng).unwrap();
+                counts[drawn - 7] += 1.0;
+                selection.end();
+            }
+            assert_eq!(counts[0], 0.0, "it is taken");
+            let total: f64 = among[1..].iter().map(|i| p[*i as usize]).sum();
+            let shares: Vec<f64> = among[1..].iter().map(|i| p[*i as usize] / total).collect();
+            let found = chi_squared(&counts[1..], &shares);
+            // 28 degrees of freedom: 56.9 is the 99.9 % point; 298: 377.
+            let limit = if candidates == 30 { 56.9 } else { 377.0 };
+            assert!(found < limit, "pressure {pressure}, {candidates} candidates: χ² = {found}");
+        }
+        let (mut selection, _) = selection(&[0.5; 4], 1, 2.0);
+        selection.begin();
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let drawn: Vec<_> = (0..3).map(|_| selection.take_among(&[1, 3], &mut rng)).collect();
+        assert!(drawn[0].is_some() && drawn[1].is_some() && drawn[0] != drawn[1] && drawn[2].is_none(), "{drawn:?}");
+    }
+}

@@ -17,12 +17,7 @@ fn reading<const D: usize>(tensor: Tensor<D>) -> Reading {
     Reading::Device(plain(tensor).flatten(0, D - 1))
 }
 
-pub(super) fn step(
-    context: Context,
-    learner: &Learner,
-    batch: Batch,
-    dropout: &mut ChaCha8Rng,
-) -> Result<StepLosses> {
+pub(super) fn step(context: Context, learner: &Learner, batch: Batch, dropout: &mut ChaCha8Rng) -> Result<StepLosses> {
     let Context { splits, loss, reduction, signals, wants, device } = context;
     let targets = batches::targets(batch.labels, device);
     let mut pass = Pass::train(dropout);

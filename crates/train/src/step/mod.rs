@@ -62,6 +62,7 @@ pub struct Context<'a> {
 
 /// Numbers that a step leaves, perhaps still on the device.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a few a step, never stored in numbers")]
 pub enum Reading {
     /// On the host.
     Host(Vec<f32>),

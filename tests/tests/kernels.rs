@@ -1,0 +1,95 @@
+//! The ways an update can be computed lead to the same losses, as a user trains with them.
+
+use tests::Workspace;
+
+/// 1,300 instances of 20 features out of 300: 51 steps in five epochs of the training split.
+const DATA: &[&str] = &[
+    "--quiet",
+    "--backend",
+    "flex",
+    "--set",
+    "data.generate.instances=1300",
+    "--set",
+    "data.generate.features=300",
+    "--set",
+    "data.generate.labels=37",
+    "--set",
+    "data.generate.active=20",
+    "--set",
+    "data.test=0.2",
+    "--set",
+    "data.validation=0",
+    "--set",
+    "train.epochs=6",
+];
+
+/// Losses of the epochs of a run with these settings.
+fn losses(w: &Workspace, settings: &[&str]) -> Vec<f64> {
+    let sets: Vec<&str> = settings.iter().flat_map(|s| ["--set", *s]).collect();
+    w.ok(&[DATA, &sets, &["--out", "run", "--force"]].concat());
+    w.timeless_events("run").iter().map(|e| e["loss"].as_f64().unwrap()).collect()
+}
+
+fn hold(what: &str, found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (epoch, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!((f - e).abs() <= 1e-5 * e.abs().max(1.0), "{what}, epoch {epoch}: {f}, reference {e}");
+    }
+}
+
+#[test]
+fn fused_and_composed_kernels_sparse_and_dense_input_train_alike() {
+    let w = Workspace::default();
+    let with = |more: &[&'static str]| [&["optimizer.rows=exact"], more].concat();
+    let reference = losses(&w, &with(&["train.kernels=composed", "model.input=dense"]));
+    assert!(reference[5] < 0.8 * reference[0], "{reference:?}");
+    for more in [
+        &["train.kernels=composed", "model.input=sparse"][..],
+        &["train.kernels=fused", "model.input=dense"],
+        &["train.kernels=fused", "model.input=sparse"],
+    ] {
+        hold(&more.join(" "), &losses(&w, &with(more)), &reference);
+    }
+    let lazy = losses(&w, &["model.input=sparse"]);
+    assert!(lazy != reference && (lazy[5] - reference[5]).abs() < 0.1 * reference[5], "{lazy:?}, exact {reference:?}");
+}
+
+#[test]
+fn every_kind_of_loss_model_and_optimizer_trains_alike_by_both_kernels() {
+    let w = Workspace::default();
+    // At pressure 1 a sampler draws evenly, whatever it is told: the last digits of a loss choose no other batch.
+    for settings in [
+        &["loss.kind=any_class"][..],
+        &["loss.kind=asymmetric", "loss.reduction=sum", "optimizer.clip_norm=1.0"],
+        &["loss.kind=two_way", "model.activation=leaky_relu", "model.hidden=[32, 16]"],
+        &["loss.kind=zlpr", "model.hidden=[]"],
+        &["loss.kind=distribution_balanced", "model.dropout=0.3", "optimizer.kind=sgd"],
+        &["loss.kind=adaptive_threshold", "loss.margin=band", "optimizer.kind=adagrad"],
+        &["loss.kind=adaptive_threshold", "loss.neighbours=embedding", "optimizer.kind=adamw"],
+        &["loss.kind=adaptive_threshold", "loss.base=two_way"],
+        &["sampler.kind=adaptive", "sampler.imbalance=false", "sampler.warmup=1", "sampler.pressure=1.0"],
+        &["sampler.kind=uncertainty", "sampler.warmup=2", "sampler.pressure=1.0"],
+    ] {
+        for input in ["model.input=dense", "model.input=sparse"] {
+            let with = |kernels| losses(&w, &[settings, &[input, kernels, "optimizer.rows=exact"]].concat());
+            let (fused, composed) = (with("train.kernels=fused"), with("train.kernels=composed"));
+            hold(&format!("{} {input}", settings.join(" ")), &fused, &composed);
+        }
+    }
+}
+
+#[test]
+fn waiting_rows_survive_an_interrupt_bit_for_bit() {
+    let w = Workspace::default();
+    let args = [DATA, &["--set", "optimizer.rows=exact", "--set", "train.epochs=4000", "--out", "stopped"]].concat();
+    let mut child = w.command(&args).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(900));
+    std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let done = w.timeless_events("stopped").len();
+    assert!(done > 0, "it was stopped within the first epoch");
+    let epochs = format!("train.epochs={}", done + 3);
+    w.ok(&["--quiet", "--backend", "flex", "--out", "stopped", "--resume", "--set", &epochs]);
+    w.ok(&[DATA, &["--set", "optimizer.rows=exact", "--set", &epochs, "--out", "whole"]].concat());
+    assert_eq!(w.timeless_events("stopped"), w.timeless_events("whole"));
+}
