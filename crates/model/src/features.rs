@@ -23,6 +23,13 @@ impl RowBatch {
         Self { starts: vec![0], columns, ..Self::default() }
     }
 
+    /// An empty batch with room for so many rows and entries.
+    pub fn with_capacity(columns: usize, rows: usize, entries: usize) -> Self {
+        let mut starts = Vec::with_capacity(rows + 1);
+        starts.push(0);
+        Self { starts, indices: Vec::with_capacity(entries), values: Vec::with_capacity(entries), columns }
+    }
+
     /// Appends one row.
     pub fn push(&mut self, indices: &[u32], values: &[f32]) {
         self.indices.extend_from_slice(indices);

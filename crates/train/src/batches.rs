@@ -33,7 +33,15 @@ pub enum Prepared {
 impl Prepared {
     /// Of the given instances.
     pub fn of(rows: &FeatureRows, instances: &[usize], dense: bool) -> Self {
-        let mut batch = RowBatch::new(rows.columns());
+        // A look at every row first: the processor waits for all of them at once, not for one after the other.
+        let (mut entries, mut look) = (0, 0);
+        for &i in instances {
+            let (indices, values) = rows.row(i);
+            entries += indices.len();
+            look ^= indices.first().copied().unwrap_or(0) ^ values.last().map_or(0, |v| v.to_bits());
+        }
+        std::hint::black_box(look);
+        let mut batch = RowBatch::with_capacity(rows.columns(), instances.len(), entries);
         for &i in instances {
             let (indices, values) = rows.row(i);
             batch.push(indices, values);

@@ -23,7 +23,8 @@ pub struct HostBatch {
 }
 
 impl HostBatch {
-    fn of(data: &Dataset, instances: Vec<usize>, dense: bool) -> Self {
+    /// Of these instances of `data`. `dense`: features as a matrix.
+    pub fn of(data: &Dataset, instances: Vec<usize>, dense: bool) -> Self {
         let features = Prepared::of(&data.features, &instances, dense);
         let labels = batches::labels(&data.labels, &instances);
         Self { instances, features, labels }
@@ -34,8 +35,8 @@ impl HostBatch {
 pub struct Feeder<'a> {
     data: &'a Dataset,
     dense: bool,
-    /// Drawn instances of batches that are made when they are asked for; without a thread.
-    drawn: VecDeque<Vec<usize>>,
+    /// Batches made at once; without a thread.
+    ready: VecDeque<HostBatch>,
     thread: Option<(Sender<Vec<usize>>, Receiver<HostBatch>)>,
     waiting: usize,
 }
@@ -59,12 +60,18 @@ impl<'a> Feeder<'a> {
             });
             (ask, given)
         });
-        Self { data, dense, drawn: VecDeque::new(), thread, waiting: 0 }
+        Self { data, dense, ready: VecDeque::new(), thread, waiting: 0 }
     }
 
     /// True while another batch should be drawn.
     pub fn wants_more(&self) -> bool {
         self.waiting < if self.thread.is_some() { AHEAD } else { 1 }
+    }
+
+    /// Takes the next batch, where there is no thread.
+    pub fn put(&mut self, batch: HostBatch) {
+        self.waiting += 1;
+        self.ready.push_back(batch);
     }
 
     /// Takes the instances of the next batch.
@@ -73,7 +80,7 @@ impl<'a> Feeder<'a> {
         match &self.thread {
             // The thread listens as long as this feeder lives.
             Some((ask, _)) => drop(ask.send(instances)),
-            None => self.drawn.push_back(instances),
+            None => self.ready.push_back(HostBatch::of(self.data, instances, self.dense)),
         }
     }
 }
@@ -86,7 +93,7 @@ impl Iterator for Feeder<'_> {
         self.waiting = self.waiting.checked_sub(1)?;
         match &self.thread {
             Some((_, given)) => given.recv().ok(),
-            None => self.drawn.pop_front().map(|instances| HostBatch::of(self.data, instances, self.dense)),
+            None => self.ready.pop_front(),
         }
     }
 }

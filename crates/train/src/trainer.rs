@@ -83,6 +83,15 @@ struct Pending {
     parts: Vec<(&'static str, Reading)>,
 }
 
+/// Tells a sampler what training on a batch showed.
+fn tell(sampler: &mut dyn Sampler, notice: &Notice, labels: usize) {
+    let numbers = |reading: &Option<Reading>| reading.as_ref().map(|r| r.numbers().into_owned()).unwrap_or_default();
+    let labels = labels.max(1) as f32;
+    let losses: Vec<f32> = numbers(&notice.losses).into_iter().map(|loss| loss / labels).collect();
+    let probabilities = numbers(&notice.probabilities);
+    sampler.observe(&notice.instances, Seen { losses: &losses, probabilities: &probabilities });
+}
+
 impl<'a> Trainer<'a> {
     /// A run at its start, and its model.
     ///
@@ -247,7 +256,7 @@ impl<'a> Trainer<'a> {
                 }
                 let Some(batch) = feeder.next() else { return Ok((learner, interrupted)) };
                 learning_rate = self.schedule.rate(self.progress.step);
-                learner = self.update(learner, batch, learning_rate, &mut pending, &mut notices)?;
+                learner = self.update(learner, batch, learning_rate, (&mut feeder, &mut pending, &mut notices))?;
                 if pending.len() >= self.look_every() {
                     self.look(&mut pending)?;
                     bar.step(self.progress.step, &self.progress.sums);
@@ -281,29 +290,26 @@ impl<'a> Trainer<'a> {
 
     /// Tells the sampler what training showed of its batches, all but the last `left`.
     fn tell(&mut self, notices: &mut VecDeque<Notice>, left: usize) {
-        let labels = self.splits.train.labels.columns().max(1) as f32;
+        let labels = self.splits.train.labels.columns();
         while notices.len() > left
             && let Some(notice) = notices.pop_front()
         {
-            let numbers =
-                |reading: &Option<Reading>| reading.as_ref().map(|r| r.numbers().into_owned()).unwrap_or_default();
-            let losses: Vec<f32> = numbers(&notice.losses).into_iter().map(|loss| loss / labels).collect();
-            let probabilities = numbers(&notice.probabilities);
-            self.sampler.observe(&notice.instances, Seen { losses: &losses, probabilities: &probabilities });
+            tell(&mut *self.sampler, &notice, labels);
         }
     }
 
     /// One update: forward, loss, backward, optimizer; what it leaves to be looked at goes to the ends of the queues.
+    ///
+    /// On the CPU a sampler that wants to hear at once does, and draws the next batch, while the update goes on.
     fn update(
         &mut self,
         learner: Learner,
         batch: HostBatch,
         learning_rate: f64,
-        pending: &mut Vec<Pending>,
-        notices: &mut VecDeque<Notice>,
+        (feeder, pending, notices): (&mut Feeder, &mut Vec<Pending>, &mut VecDeque<Notice>),
     ) -> Result<Learner> {
         let HostBatch { instances, features, labels } = batch;
-        let wants = self.sampler.wants();
+        let (wants, rates) = (self.sampler.wants(), self.rates(learning_rate));
         let context = Context {
             splits: self.splits,
             loss: &*self.loss,
@@ -315,10 +321,8 @@ impl<'a> Trainer<'a> {
         let features = features.on(&self.device);
         let learner = self.optimizer.prepare(learner, &features);
         let batch = Batch { instances: &instances, features: &features, labels: &labels };
-        let losses = self.stepper.step(context, &learner, batch, &mut self.progress.dropout_rng)?;
-        let StepLosses { mut gradients, loss, parts, per_instance, probabilities } = losses;
-        let learner = self.optimizer.step(self.rates(learning_rate), learner, &mut gradients);
-        self.stepper.recycle(gradients);
+        let (losses, tail) = self.stepper.forward(context, &learner, &batch, &mut self.progress.dropout_rng)?;
+        let StepLosses { loss, parts, per_instance, probabilities } = losses;
 
         let progress = &mut self.progress;
         pending.push(Pending { step: progress.step, learning_rate, instances: instances.len(), loss, parts });
@@ -326,9 +330,30 @@ impl<'a> Trainer<'a> {
         progress.step_in_epoch += 1;
         progress.instances += instances.len() as u64;
         instances.iter().for_each(|&i| self.seen[i] += 1);
-        if wants != Wants::default() {
-            notices.push_back(Notice { instances, losses: per_instance, probabilities });
+
+        let (stepper, optimizer, device) = (&mut self.stepper, &mut self.optimizer, &self.device);
+        let finish = || {
+            let mut gradients = stepper.backward(&learner, &features, tail);
+            let learner = optimizer.step(rates, learner, &mut gradients);
+            stepper.recycle(gradients);
+            learner
+        };
+        if wants == Wants::default() {
+            return Ok(finish());
         }
+        let notice = Notice { instances, losses: per_instance, probabilities };
+        if !wants.soon || !host::is_host(device) {
+            notices.push_back(notice);
+            return Ok(finish());
+        }
+        let (sampler, data, dense) = (&mut *self.sampler, &self.splits.train, self.dense);
+        let goes_on = !self.interrupted.load(Ordering::Relaxed);
+        let (learner, next) = rayon::join(finish, || {
+            tell(sampler, &notice, data.labels.columns());
+            let drawn = goes_on.then(|| sampler.next(&mut progress.sampler_rng)).flatten();
+            drawn.map(|instances| HostBatch::of(data, instances, dense))
+        });
+        next.into_iter().for_each(|batch| feeder.put(batch));
         Ok(learner)
     }
 

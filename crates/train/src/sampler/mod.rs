@@ -4,7 +4,6 @@
 //! it draws depends on the random generator it is given and on its own state alone; the state travels in checkpoints.
 
 mod chain;
-mod fenwick;
 mod hardest;
 mod imbalance;
 mod label_graph;
@@ -12,6 +11,7 @@ mod random;
 mod scored;
 mod selection;
 mod uncertainty;
+mod weighted;
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-pub use fenwick::Fenwick;
 pub use imbalance::{Imbalance, instance_weights, local_imbalance};
 pub use label_graph::LabelGraph;
 pub use selection::{probabilities, quantise};
+pub use weighted::Weighted;
 
 /// Selection pressure: the ratio of the largest to the smallest probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

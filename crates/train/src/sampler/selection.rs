@@ -5,9 +5,10 @@
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
-use super::fenwick::Fenwick;
 use super::random::Random;
+use super::weighted::Weighted;
 use super::{Pressure, Sampler, SamplerState};
 
 /// `Q_i = ⌈v_i/Δ⌉`, at most `instances`; 0 for all where Δ is 0. A value that is not known yet (NaN) counts as the
@@ -49,7 +50,7 @@ pub(super) struct Selection {
     warmup: Random,
     /// Last value of each instance; NaN before the first.
     values: Vec<f32>,
-    tree: Fenwick,
+    weighted: Weighted,
     /// In the warm-up nothing is selected.
     selecting: bool,
     pressure: f64,
@@ -96,7 +97,7 @@ impl Selection {
             plan,
             warmup: Random::new(instances, plan.batch),
             values: vec![f32::NAN; instances],
-            tree: Fenwick::default(),
+            weighted: Weighted::default(),
             selecting: false,
             pressure: 1.0,
             step: 0.0,
@@ -129,8 +130,13 @@ impl Selection {
         true
     }
 
+    /// The weights of all values.
+    fn weights(&self) -> Vec<u64> {
+        self.values.par_iter().with_min_len(1 << 12).map(|v| self.weight(f64::from(*v))).collect()
+    }
+
     fn weigh(&mut self) {
-        self.tree = Fenwick::new(self.values.iter().map(|v| self.weight(f64::from(*v))).collect());
+        self.weighted = Weighted::new(self.weights());
     }
 
     /// The weight of a value, in whole units small enough that all weights together fit 63 bits.
@@ -182,7 +188,7 @@ impl Selection {
     /// Takes an instance that the batch has not, drawn by the weights; none where the batch has all.
     pub(super) fn take(&mut self, rng: &mut ChaCha8Rng) -> Option<usize> {
         let taken = &self.taken;
-        let i = self.tree.draw_free(|i| taken.contains(i), &mut self.aside, rng)?;
+        let i = self.weighted.draw_free(|i| taken.contains(i), &mut self.aside, rng)?;
         self.taken.insert(i);
         Some(i)
     }
@@ -198,7 +204,7 @@ impl Selection {
             let largest = self.weight(f64::INFINITY);
             found = (0..tries).find_map(|_| {
                 let i = candidates[rng.random_range(0..candidates.len())] as usize;
-                (!self.taken.contains(i) && rng.random_range(0..largest) < self.tree.weight(i)).then_some(i)
+                (!self.taken.contains(i) && rng.random_range(0..largest) < self.weighted.weight(i)).then_some(i)
             });
         }
         let i = found.or_else(|| self.scan(candidates, rng))?;
@@ -208,10 +214,10 @@ impl Selection {
 
     fn scan(&self, candidates: &[u32], rng: &mut ChaCha8Rng) -> Option<usize> {
         let free = || candidates.iter().map(|&i| i as usize).filter(|&i| !self.taken.contains(i));
-        let total: u64 = free().map(|i| self.tree.weight(i)).sum();
+        let total: u64 = free().map(|i| self.weighted.weight(i)).sum();
         let mut left = if total > 0 { rng.random_range(0..total) } else { return None };
         free().find(|&i| {
-            let weight = self.tree.weight(i);
+            let weight = self.weighted.weight(i);
             let is_it = left < weight;
             left = left.saturating_sub(weight);
             is_it
@@ -221,7 +227,7 @@ impl Selection {
     /// Ends a batch: every instance has its weight again.
     pub(super) fn end(&mut self) {
         for (i, weight) in self.aside.drain(..) {
-            self.tree.set(i, weight);
+            self.weighted.set(i, weight);
         }
     }
 
@@ -229,7 +235,7 @@ impl Selection {
     pub(super) fn note(&mut self, instance: usize, value: f32, now: bool) {
         self.values[instance] = value;
         if self.selecting && now {
-            self.tree.set(instance, self.weight(f64::from(value)));
+            self.weighted.set(instance, self.weight(f64::from(value)));
         }
     }
 
@@ -241,9 +247,13 @@ impl Selection {
         let numbers = [self.pressure, self.step].map(f64::to_bits);
         let halves = numbers.iter().flat_map(|b| [(*b >> 32) as u32, *b as u32]).collect();
         state.indices.insert("selection".into(), halves);
-        if self.selecting && !refreshed_at_once {
+        if !self.selecting {
+            return;
+        }
+        state.indices.insert("order of weights".into(), self.weighted.order());
+        if !refreshed_at_once {
             // Weights still are those of the epoch's start.
-            let words = (0..self.instances()).map(|i| self.tree.weight(i));
+            let words = (0..self.instances()).map(|i| self.weighted.weight(i));
             state.indices.insert("weights".into(), words.flat_map(|w| [(w >> 32) as u32, w as u32]).collect());
         }
     }
@@ -261,10 +271,11 @@ impl Selection {
             (self.pressure, self.step) = (pressure, step);
         }
         let weights: Vec<u64> = state.take_indices("weights").chunks_exact(2).map(word).collect();
-        if !self.selecting {
-            return;
+        let order = state.take_indices("order of weights");
+        if self.selecting {
+            let weights = if weights.is_empty() { self.weights() } else { weights };
+            self.weighted = Weighted::in_order(weights, order);
         }
-        if weights.is_empty() { self.weigh() } else { self.tree = Fenwick::new(weights) }
     }
 }
 

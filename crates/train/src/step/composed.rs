@@ -6,18 +6,17 @@ use host::plain;
 use model::Pass;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Context, Reading, StepLosses};
+use super::{Batch, Context, Reading, StepLosses, Tail};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
-use crate::optimizer::Gradients;
 use crate::signals::Query;
 
 fn reading<const D: usize>(tensor: Tensor<D>) -> Reading {
     Reading::Device(plain(tensor).flatten(0, D - 1))
 }
 
-pub(super) fn step(context: Context, learner: &Learner, batch: Batch, dropout: &mut ChaCha8Rng) -> Result<StepLosses> {
+pub(super) fn forward(context: Context, learner: &Learner, batch: &Batch, dropout: &mut ChaCha8Rng) -> Result<(StepLosses, Tail)> {
     let Context { splits, loss, reduction, signals, wants, device } = context;
     let targets = batches::targets(batch.labels, device);
     let mut pass = Pass::train(dropout);
@@ -42,6 +41,6 @@ pub(super) fn step(context: Context, learner: &Learner, batch: Batch, dropout: &
     let losses = wants.losses.then(|| reading(per_instance.clone()));
     let loss = values.reduced(per_instance, reduction);
     let parts = values.parts(reduction).into_iter().map(|(name, part)| (name, reading(part))).collect();
-    let gradients = Gradients::gather(learner, loss.backward(), tape);
-    Ok(StepLosses { gradients, loss: reading(loss), parts, per_instance: losses, probabilities })
+    let losses = StepLosses { loss: reading(loss.clone()), parts, per_instance: losses, probabilities };
+    Ok((losses, Tail { graph: Some((loss, tape)), ..Tail::default() }))
 }

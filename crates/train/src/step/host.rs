@@ -11,7 +11,7 @@ use losses::{FusedValues, Reduction, fused_pass};
 use model::HostModel;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Context, Reading, StepLosses};
+use super::{Batch, Context, Reading, StepLosses, Tail};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
@@ -27,13 +27,13 @@ struct Head {
     gradients: Gradients,
 }
 
-pub(super) fn step(
+pub(super) fn forward(
     model: &mut dyn HostModel,
     context: Context,
     learner: &Learner,
-    batch: Batch,
+    batch: &Batch,
     dropout: &mut ChaCha8Rng,
-) -> Result<StepLosses> {
+) -> Result<(StepLosses, Tail)> {
     model.forward(&learner.model, batch.features, dropout);
     let head = match context.loss.fused() {
         Some(fused) if learner.thresholds.is_none() => {
@@ -42,20 +42,17 @@ pub(super) fn step(
             let values = fused_pass(&fused, logits, batch.labels, scale(context.reduction, batch.labels));
             Head { probabilities, ..Head::of(values, context.reduction, batch.labels.columns()) }
         }
-        _ => through_graph(model, context, learner, &batch)?,
+        _ => through_graph(model, context, learner, batch)?,
     };
-    let Head { loss, parts, per_instance, probabilities, mut gradients } = head;
-    for (parameter, gradient) in model.backward(&learner.model, batch.features) {
-        gradients.insert(parameter, gradient.into());
-    }
+    let Head { loss, parts, per_instance, probabilities, gradients } = head;
     let number = |value: f32| Reading::Host(vec![value]);
-    Ok(StepLosses {
-        gradients,
+    let losses = StepLosses {
         loss: number(loss),
         parts: parts.into_iter().map(|(name, part)| (name, number(part))).collect(),
         per_instance: context.wants.losses.then_some(Reading::Host(per_instance)),
         probabilities: probabilities.map(Reading::Host),
-    })
+    };
+    Ok((losses, Tail { gradients, graph: None }))
 }
 
 /// What the sum of the instances' losses is multiplied by.

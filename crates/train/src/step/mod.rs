@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use burn::tensor::{Device, Tensor};
 use data::LabelRows;
 use losses::{Loss, Reduction};
-use model::{Features, HostModel};
+use model::{Features, HostModel, RowTap};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -80,10 +80,8 @@ impl Reading {
     }
 }
 
-/// Losses and gradients of a batch.
+/// Losses of a batch.
 pub struct StepLosses {
-    /// By parameter.
-    pub gradients: Gradients,
     /// The reduced loss.
     pub loss: Reading,
     /// Its parts by name; empty where there is only one.
@@ -92,6 +90,15 @@ pub struct StepLosses {
     pub per_instance: Option<Reading>,
     /// `[batch, labels]`, where wanted.
     pub probabilities: Option<Reading>,
+}
+
+/// What the backward pass starts from.
+#[derive(Default)]
+pub struct Tail {
+    /// Gradients that are known already: those of thresholds, where the model has passes of its own.
+    gradients: Gradients,
+    /// The end of an autodiff graph and its tape; none where the model has passes of its own.
+    graph: Option<(Tensor<1>, Vec<RowTap>)>,
 }
 
 /// The way that updates are computed.
@@ -106,20 +113,35 @@ impl Stepper {
         Self { host }
     }
 
-    /// Losses and gradients of `batch`.
+    /// Losses of `batch`, and what [`Self::backward`] goes on from.
     ///
     /// # Errors
     /// When the signals of the thresholds cannot be made.
-    pub fn step(
+    pub fn forward(
         &mut self,
         context: Context,
         learner: &Learner,
-        batch: Batch,
+        batch: &Batch,
         dropout: &mut ChaCha8Rng,
-    ) -> Result<StepLosses> {
+    ) -> Result<(StepLosses, Tail)> {
         match &mut self.host {
-            Some(model) => host::step(&mut **model, context, learner, batch, dropout),
-            None => composed::step(context, learner, batch, dropout),
+            Some(model) => host::forward(&mut **model, context, learner, batch, dropout),
+            None => composed::forward(context, learner, batch, dropout),
+        }
+    }
+
+    /// Gradients of all parameters, after [`Self::forward`] of the same learner and features.
+    pub fn backward(&mut self, learner: &Learner, features: &Features, tail: Tail) -> Gradients {
+        let Tail { mut gradients, graph } = tail;
+        match (graph, &mut self.host) {
+            (Some((root, tape)), _) => Gradients::gather(learner, root.backward(), tape),
+            (None, Some(model)) => {
+                for (parameter, gradient) in model.backward(&learner.model, features) {
+                    gradients.insert(parameter, gradient.into());
+                }
+                gradients
+            }
+            (None, None) => gradients,
         }
     }
 
