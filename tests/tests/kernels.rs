@@ -93,3 +93,50 @@ fn waiting_rows_survive_an_interrupt_bit_for_bit() {
     w.ok(&[DATA, &["--set", "optimizer.rows=exact", "--set", &epochs, "--out", "whole"]].concat());
     assert_eq!(w.timeless_events("stopped"), w.timeless_events("whole"));
 }
+
+#[test]
+fn a_sample_of_labels_trains_alike_by_both_kernels_and_as_all_labels_in_the_mean() {
+    let w = Workspace::default();
+    let all = losses(&w, &["train.epochs=12"]);
+    for settings in [
+        &["loss.negatives=8"][..],
+        &["loss.negatives=8", "loss.kind=asymmetric", "loss.reduction=sum", "optimizer.kind=sgd"],
+        &["loss.negatives=4", "loss.kind=focal", "model.hidden=[32, 16]", "model.dropout=0.2"],
+    ] {
+        let with = |kernels| losses(&w, &[settings, &["optimizer.rows=exact", kernels]].concat());
+        let (fused, composed) = (with("train.kernels=fused"), with("train.kernels=composed"));
+        hold(&settings.join(" "), &fused, &composed);
+    }
+    let some = losses(&w, &["train.epochs=12", "loss.negatives=8"]);
+    for (epoch, (a, s)) in all.iter().zip(&some).enumerate() {
+        assert!((a - s).abs() < 0.15 * a, "epoch {epoch}: {s} of a sample, {a} of all");
+    }
+    assert_eq!(losses(&w, &["loss.negatives=1000"]), losses(&w, &["loss.negatives=all"]));
+}
+
+#[test]
+fn a_sample_of_labels_is_refused_where_it_makes_no_sense() {
+    let w = Workspace::default();
+    for (settings, message) in [
+        (
+            &["loss.kind=any_class", "loss.negatives=5"][..],
+            "error: loss.negatives needs a loss whose labels do not depend on each other, alike for all of them: bce, focal \
+             or asymmetric; or set loss.negatives = \"all\"",
+        ),
+        (
+            &["model.hidden=[]", "loss.negatives=5"],
+            "error: loss.negatives needs a hidden layer; set model.hidden, or loss.negatives = \"all\"",
+        ),
+        (
+            &["sampler.kind=boundary", "loss.negatives=5"],
+            "error: loss.negatives goes with samplers that look at losses: random, adaptive, chain, hardest",
+        ),
+    ] {
+        let sets: Vec<&str> = settings.iter().flat_map(|s| ["--set", *s]).collect();
+        let ran = w.run(&[DATA, &sets].concat());
+        assert_eq!((ran.code, ran.error().as_str()), (2, message));
+    }
+    let ran = w.run(&[DATA, &["--set", "loss.negatives=0"]].concat());
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("loss.negatives is a number of labels, at least 1, or \"all\""), "{}", ran.err);
+}

@@ -37,6 +37,13 @@ pub enum PosWeight {
     Each(Vec<f64>),
 }
 
+impl PosWeight {
+    /// True where labels have weights of their own.
+    pub fn is_list(&self) -> bool {
+        matches!(self, Self::Each(_))
+    }
+}
+
 /// Settings of [`Bce`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

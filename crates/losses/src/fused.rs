@@ -60,8 +60,16 @@ pub trait BatchLoss: Send + Sync {
 
 /// Turns the logits of a batch into `scale · ∂(Σ_i L_i)/∂z`, and returns the losses.
 ///
-/// Shapes: `logits` `[targets.len(), labels]`.
-pub fn fused_pass(loss: &Fused, logits: &mut [f32], targets: &LabelRows, scale: f32) -> FusedValues {
+/// `weights`: of each label's part, for a loss of instances that are independent of each other; none: 1.
+///
+/// Shapes: `logits` `[targets.len(), labels]`, `weights` `[labels]`.
+pub fn fused_pass(
+    loss: &Fused,
+    logits: &mut [f32],
+    targets: &LabelRows,
+    weights: Option<&[f32]>,
+    scale: f32,
+) -> FusedValues {
     let labels = targets.columns().max(1);
     let names = match loss {
         Fused::Rows(rows) => rows.parts(),
@@ -74,7 +82,7 @@ pub fn fused_pass(loss: &Fused, logits: &mut [f32], targets: &LabelRows, scale: 
             let few = ((1 << 14) / labels).max(1);
             let rows = logits.par_chunks_exact_mut(labels).zip(parts.par_chunks_exact_mut(names.len().max(1)));
             rows.enumerate().with_min_len(few).for_each(|(i, (values, parts))| {
-                loss.row(Row { values, present: targets.row(i), weights: None, scale }, parts);
+                loss.row(Row { values, present: targets.row(i), weights, scale }, parts);
             });
         }
         Fused::Batch(loss) => loss.batch(logits, targets, scale, &mut parts),

@@ -73,7 +73,7 @@ fn both_agree(config: &Value, logits: &[f32], targets: &LabelRows) {
     let gradient = z.grad(&per_instance.clone().sum().mul_scalar(0.25).backward()).unwrap();
 
     let mut values = logits.to_vec();
-    let fused = fused_pass(&loss.fused().expect("a fused form"), &mut values, targets, 0.25);
+    let fused = fused_pass(&loss.fused().expect("a fused form"), &mut values, targets, None, 0.25);
     hold(&format!("{config}, loss"), &fused.per_instance, &numbers(per_instance), 2e-5);
     hold(&format!("{config}, gradient"), &values, &numbers(gradient), 1e-5);
     let parts = composed.parts(Reduction::Sum);
@@ -126,7 +126,7 @@ fn extreme_logits_stay_finite_and_agree() {
             let loss: LossConfig = serde_json::from_value(config.clone()).unwrap();
             let loss = loss.init(&counts, &Device::flex()).unwrap();
             let mut values: Vec<f32> = logits.iter().map(|z| z * scale).collect();
-            let found = fused_pass(&loss.fused().unwrap(), &mut values, &targets, 1.0);
+            let found = fused_pass(&loss.fused().unwrap(), &mut values, &targets, None, 1.0);
             found.per_instance.iter().chain(&values).all(|v| v.is_finite())
         };
         assert!(finite(&config, 1e4), "{config}");
@@ -145,7 +145,7 @@ fn the_number_of_threads_changes_no_bit() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| {
                 let mut values = logits.clone();
-                (fused_pass(&loss.fused().unwrap(), &mut values, &targets, 0.1), values)
+                (fused_pass(&loss.fused().unwrap(), &mut values, &targets, None, 0.1), values)
             })
         };
         assert!(run(1) == run(3), "{config}");

@@ -74,7 +74,7 @@ fn fused(name: &str, loss: &dyn losses::Loss, case: &Value, tolerance: f64) {
         targets.push(&(0..).zip(row).filter(|e| *e.1 == 1.0).map(|e| e.0).collect::<Vec<u32>>());
     }
     let mut logits: Vec<f32> = numbers(&case["logits"]).iter().map(|v| *v as f32).collect();
-    let found = losses::fused_pass(&loss.fused().unwrap(), &mut logits, &targets, 1.0 / rows.len() as f32);
+    let found = losses::fused_pass(&loss.fused().unwrap(), &mut logits, &targets, None, 1.0 / rows.len() as f32);
     close(&format!("{name}, fused"), &found.per_instance, &numbers(&case["per_instance"]), tolerance);
     close(&format!("{name}, fused gradient"), &logits, &numbers(&case["grad_logits_of_loss_sum"]), tolerance);
 }

@@ -103,6 +103,13 @@ impl Model {
         }
     }
 
+    /// Labels it knows.
+    pub fn labels(&self) -> usize {
+        match self {
+            Self::Mlp(model) => model.labels(),
+        }
+    }
+
     /// Features of `[batch, features]` → logits `[batch, labels]`.
     pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
         match self {

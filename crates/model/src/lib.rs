@@ -16,7 +16,7 @@ mod weights;
 
 pub use config::{InputKind, Model, ModelConfig, ModelError};
 pub use features::{Features, RowBatch};
-pub use host_model::{HostGradient, HostModel};
+pub use host_model::{ColumnGradient, HostGradient, HostModel};
 pub use mlp::{Activation, Mlp, MlpConfig, Norm};
 pub use pass::{Pass, RowTap};
 pub use weights::{Weights, WeightsError};

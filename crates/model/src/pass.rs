@@ -31,12 +31,14 @@ pub struct Pass<'a> {
     pub tape: Vec<RowTap>,
     /// The last hidden layer, `[batch, units]`, before dropout; none in a model without hidden layers.
     pub embedding: Option<Tensor<2>>,
+    /// The labels whose logits are asked for, ascending; none: all. A model without hidden layers gives all.
+    pub labels: Option<Arc<[u32]>>,
 }
 
 impl<'a> Pass<'a> {
     /// A pass that trains.
     pub fn train(rng: &'a mut ChaCha8Rng) -> Self {
-        Self { rng: Some(rng), tape: Vec::new(), embedding: None }
+        Self { rng: Some(rng), ..Self::default() }
     }
 
     /// A pass that predicts: no dropout, no tape.

@@ -64,6 +64,8 @@ pub struct Progress {
     pub sampler_rng: ChaCha8Rng,
     /// The generator of dropout masks.
     pub dropout_rng: ChaCha8Rng,
+    /// The generator of label samples.
+    pub labels_rng: ChaCha8Rng,
     /// Sums of the loss and its parts over the current epoch.
     pub sums: LossSums,
     /// Best epoch and value of the monitored metric.

@@ -16,6 +16,7 @@ pub mod error;
 pub mod evaluation;
 pub mod feeder;
 pub mod learner;
+pub mod negatives;
 pub mod optimizer;
 pub mod predictor;
 pub mod progress;

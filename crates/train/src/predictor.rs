@@ -12,8 +12,10 @@ use crate::error::Result;
 use crate::learner::Learner;
 use crate::signals::{Query, SignalSource, Signals, no_hidden_layer};
 
-/// Instances looked at together.
+/// Instances looked at together, at most.
 const BATCH: usize = 512;
+/// Scores made at once, about: with many labels fewer instances are looked at together.
+const SCORES: usize = 1 << 24;
 
 /// A model without autodiff, with all that its thresholds need.
 #[derive(Debug, Clone)]
@@ -38,7 +40,8 @@ pub struct Sight {
 impl Predictor {
     /// Of a learner without autodiff. `dense`: features reach the model as a matrix.
     pub fn new(learner: Learner, signals: Option<Arc<SignalSource>>, dense: bool, device: &Device) -> Self {
-        Self { learner, signals, dense, device: device.clone().without_autodiff(), batch: BATCH }
+        let batch = (SCORES / learner.model.labels().max(1)).clamp(1, BATCH);
+        Self { learner, signals, dense, device: device.clone().without_autodiff(), batch }
     }
 
     /// Looks at this many instances together: an oracle's neighbours are those of its batch.

@@ -145,6 +145,7 @@ impl<'a> Trainer<'a> {
                 step: 0,
                 sampler_rng: generator(1),
                 dropout_rng: generator(2),
+                labels_rng: generator(4),
                 sums: LossSums::default(),
                 best: None,
                 seconds: 0.0,
@@ -320,7 +321,8 @@ impl<'a> Trainer<'a> {
         };
         let features = features.on(&self.device);
         let learner = self.optimizer.prepare(learner, &features);
-        let batch = Batch { instances: &instances, features: &features, labels: &labels };
+        let sample = self.config.loss.negatives.draw(&labels, &mut self.progress.labels_rng);
+        let batch = Batch { instances: &instances, features: &features, labels: &labels, sample: sample.as_ref() };
         let (losses, tail) = self.stepper.forward(context, &learner, &batch, &mut self.progress.dropout_rng)?;
         let StepLosses { loss, parts, per_instance, probabilities } = losses;
 

@@ -1,7 +1,7 @@
 //! The affine layer.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::uniform;
@@ -25,5 +25,14 @@ impl Linear {
     /// `[batch, inputs]` → `[batch, outputs]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
         input.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    }
+
+    /// Some of the outputs: `[batch, inputs]` → `[batch, columns.len()]`.
+    pub fn forward_some(&self, input: Tensor<2>, columns: &[u32]) -> Tensor<2> {
+        let indices: Vec<i32> = columns.iter().map(|c| *c as i32).collect();
+        let indices = TensorData::new(indices, [columns.len()]);
+        let indices = Tensor::<1, Int>::from_data(indices, &input.device().without_autodiff());
+        let weight = self.weight.val().select(1, indices.clone());
+        input.matmul(weight) + self.bias.val().select(0, indices).unsqueeze()
     }
 }

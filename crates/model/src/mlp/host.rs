@@ -2,13 +2,16 @@
 //!
 //! The same function as [`Mlp::forward`], which is its reference.
 
+use std::sync::Arc;
+
 use burn::module::{Param, ParamId};
 use burn::tensor::Tensor;
 use host::{HostView, Matrix, add_product, column_sums};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::{Activation, Mlp, Norm};
-use crate::host_model::{HostGradient, HostModel};
+use crate::host_model::{ColumnGradient, HostGradient, HostModel};
 use crate::layers::rows::{add_row_sum, row_gradient};
 use crate::pass::dropout_mask;
 use crate::{Features, Model};
@@ -33,11 +36,36 @@ impl Layer {
     }
 }
 
+/// Some columns of the last layer, side by side.
+#[derive(Debug)]
+struct SomeLabels {
+    columns: Arc<[u32]>,
+    /// `[inputs, columns]`.
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl SomeLabels {
+    fn gather(columns: &Arc<[u32]>, weight: &[f32], bias: &[f32], mut buffer: Vec<f32>) -> Self {
+        let (count, width) = (columns.len(), bias.len());
+        buffer.resize(weight.len() / width.max(1) * count, 0.0);
+        buffer.par_chunks_exact_mut(count).zip(weight.par_chunks_exact(width)).with_min_len(8).for_each(
+            |(out, row)| {
+                out.iter_mut().zip(columns.iter()).for_each(|(v, c)| *v = row[*c as usize]);
+            },
+        );
+        let bias = columns.iter().map(|c| bias[*c as usize]).collect();
+        Self { columns: columns.clone(), weight: buffer, bias }
+    }
+}
+
 /// The passes of an MLP, with their buffers.
 #[derive(Debug)]
 pub(crate) struct HostMlp {
     layers: Vec<Layer>,
     batch: usize,
+    /// Weights and biases of the labels asked for, where these are not all.
+    some: Option<SomeLabels>,
     /// Buffers of gradients that were used up.
     spare: Vec<Vec<f32>>,
 }
@@ -50,6 +78,7 @@ impl HostMlp {
         is_plain.then(|| Self {
             layers: (0..=model.layers.len()).map(|_| Layer::default()).collect(),
             batch: 0,
+            some: None,
             spare: Vec::new(),
         })
     }
@@ -79,20 +108,29 @@ impl Mlp {
 }
 
 impl HostModel for HostMlp {
-    fn forward(&mut self, model: &Model, features: &Features, rng: &mut ChaCha8Rng) {
+    fn forward(&mut self, model: &Model, features: &Features, labels: Option<&Arc<[u32]>>, rng: &mut ChaCha8Rng) {
         let Model::Mlp(model) = model;
         self.batch = features.len();
+        // A linear model gives all labels, as Mlp::forward does.
+        let labels = labels.filter(|_| self.layers.len() > 1);
         let (batch, last) = (self.batch, self.layers.len() - 1);
         for i in 0..=last {
             let Affine { weight, bias } = model.affine(i);
             let weight = weight.val();
-            let [inputs, units] = weight.dims();
+            let [inputs, mut units] = weight.dims();
             let (weight, bias) = (HostView::of(&weight), HostView::of(&bias.val()));
+            let (mut weight, mut bias) = (weight.as_slice(), bias.as_slice());
+            if i == last {
+                let memory = self.some.take().map(|s| s.weight).unwrap_or_default();
+                self.some = labels.map(|labels| SomeLabels::gather(labels, weight, bias, memory));
+            }
+            if let Some(some) = self.some.as_ref().filter(|_| i == last) {
+                (weight, bias, units) = (&some.weight, &some.bias, some.columns.len());
+            }
             let (before, rest) = self.layers.split_at_mut(i);
             let layer = &mut rest[0];
             layer.output.resize(batch * units, 0.0);
-            layer.output.chunks_exact_mut(units).for_each(|row| row.copy_from_slice(bias.as_slice()));
-            let weight = weight.as_slice();
+            layer.output.chunks_exact_mut(units).for_each(|row| row.copy_from_slice(bias));
             match (before.last(), features) {
                 (Some(previous), _) => {
                     let input = Matrix::new(previous.seen(), batch, inputs);
@@ -134,29 +172,36 @@ impl HostModel for HostMlp {
         let mut out = Vec::with_capacity(2 * self.layers.len());
         for i in (0..self.layers.len()).rev() {
             let Affine { weight, bias } = model.affine(i);
-            let [inputs, units] = weight.dims();
+            let [inputs, width] = weight.dims();
+            let is_last = i + 1 == self.layers.len();
+            let some = if is_last { self.some.take() } else { None };
+            let units = some.as_ref().map_or(width, |s| s.columns.len());
             let mut of_weight = match (i, features) {
                 (0, Features::Sparse(rows)) => self.buffer(rows.indices.len().min(inputs) * units),
                 _ => self.buffer(inputs * units),
             };
             let mut of_bias = self.buffer(units);
-            let is_last = i + 1 == self.layers.len();
             let (before, rest) = self.layers.split_at_mut(i);
             let layer = &rest[0];
             let delta = if is_last { &layer.output } else { &layer.delta };
             column_sums(delta, &mut of_bias);
-            out.push((bias.id, HostGradient::Dense(of_bias)));
+            let gradient_of = |values: Vec<f32>| match &some {
+                None => HostGradient::Dense(values),
+                Some(some) => HostGradient::Columns(ColumnGradient { columns: some.columns.clone(), values, width }),
+            };
+            out.push((bias.id, gradient_of(of_bias)));
             let gradient = Matrix::new(delta, batch, units);
             match (before.last_mut(), features) {
                 (Some(previous), _) => {
                     add_product(Matrix::new(previous.seen(), batch, inputs).t(), gradient, &mut of_weight, 0.0);
                     let view = HostView::of(&weight.val());
+                    let weights = some.as_ref().map_or(view.as_slice(), |s| &s.weight);
                     previous.delta.resize(batch * inputs, 0.0);
-                    let weights = Matrix::new(view.as_slice(), inputs, units);
+                    let weights = Matrix::new(weights, inputs, units);
                     add_product(gradient, weights.t(), &mut previous.delta, 0.0);
                     previous.delta.iter_mut().zip(&previous.mask).for_each(|(d, m)| *d *= m);
                     model.settings.activation.gradient_on_host(&mut previous.delta, &previous.output);
-                    out.push((weight.id, HostGradient::Dense(of_weight)));
+                    out.push((weight.id, gradient_of(of_weight)));
                 }
                 (None, Features::Sparse(rows)) => {
                     out.push((weight.id, HostGradient::Rows(row_gradient(rows, delta, units, of_weight))));
@@ -167,6 +212,9 @@ impl HostModel for HostMlp {
                     add_product(input.t(), gradient, &mut of_weight, 0.0);
                     out.push((weight.id, HostGradient::Dense(of_weight)));
                 }
+            }
+            if is_last {
+                self.some = some;
             }
         }
         out

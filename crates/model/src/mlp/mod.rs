@@ -139,6 +139,11 @@ pub struct Mlp {
 }
 
 impl Mlp {
+    /// Labels it knows.
+    pub fn labels(&self) -> usize {
+        self.layers.last().map_or(self.input.bias.dims()[0], |layer| layer.bias.dims()[0])
+    }
+
     /// Features of `[batch, features]` → logits `[batch, labels]`.
     pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
         let mut x = self.input.forward(features, pass);
@@ -154,7 +159,10 @@ impl Mlp {
                 pass.embedding = Some(x.clone());
             }
             x = pass.dropout(x, self.settings.dropout);
-            x = layer.forward(x);
+            x = match pass.labels.clone().filter(|_| i + 1 == self.layers.len()) {
+                Some(labels) => layer.forward_some(x, &labels),
+                None => layer.forward(x),
+            };
         }
         x
     }

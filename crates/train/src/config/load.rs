@@ -306,6 +306,8 @@ fn check(config: &Config) -> std::result::Result<(), String> {
         return Err("train.log_every = 0 is out of range: at least 1".into());
     }
     config.sampler.check(train.epochs)?;
+    let (hidden, by_scores) = (config.model.embedding_width(), config.sampler.looks_at_scores());
+    config.loss.negatives.check(&config.loss.config, hidden, by_scores)?;
     config.optimizer.check()?;
     config.schedule.check()
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Gradients as AutodiffGradients, Tensor};
 use model::layers::rows::{RowGradient, row_gradient};
-use model::{HostGradient, RowTap};
+use model::{ColumnGradient, HostGradient, RowTap};
 
 use crate::learner::Learner;
 
@@ -16,6 +16,8 @@ pub enum Gradient {
     Host(Vec<f32>),
     /// Only some rows differ from 0, on the host.
     Rows(RowGradient),
+    /// Only some columns differ from 0, on the host.
+    Columns(ColumnGradient),
     /// All values, flat, on the device.
     Device(Tensor<1>),
 }
@@ -25,6 +27,7 @@ impl From<HostGradient> for Gradient {
         match gradient {
             HostGradient::Dense(values) => Self::Host(values),
             HostGradient::Rows(rows) => Self::Rows(rows),
+            HostGradient::Columns(columns) => Self::Columns(columns),
         }
     }
 }
@@ -35,6 +38,7 @@ impl Gradient {
         match self {
             Self::Host(values) => sum(values),
             Self::Rows(rows) => sum(&rows.values),
+            Self::Columns(columns) => sum(&columns.values),
             Self::Device(tensor) => {
                 sum(&[host::HostView::of(&tensor.clone().powf_scalar(2.0).sum().sqrt()).as_slice()[0]])
             }
@@ -45,6 +49,7 @@ impl Gradient {
         match self {
             Self::Host(values) => values.iter_mut().for_each(|v| *v *= factor as f32),
             Self::Rows(rows) => rows.values.iter_mut().for_each(|v| *v *= factor as f32),
+            Self::Columns(columns) => columns.values.iter_mut().for_each(|v| *v *= factor as f32),
             Self::Device(tensor) => *tensor = tensor.clone().mul_scalar(factor),
         }
     }
@@ -97,6 +102,7 @@ impl Gradients {
         match gradient {
             Gradient::Host(values) => self.spent.push(values),
             Gradient::Rows(rows) => self.spent.push(rows.values),
+            Gradient::Columns(columns) => self.spent.push(columns.values),
             Gradient::Device(_) => {}
         }
     }

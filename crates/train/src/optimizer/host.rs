@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::ColumnGradient;
 use model::layers::rows::RowGradient;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -77,8 +78,13 @@ struct Block<'a> {
 /// Cuts values and slots at the same rows, into some blocks for every thread.
 fn blocks<'a>(values: &'a mut [f32], slots: &'a mut [Vec<f32>], width: usize) -> Vec<Block<'a>> {
     let width = width.max(1);
+    blocks_of(values, slots, width, FEW.div_ceil(width))
+}
+
+/// The same, of `few` rows at least.
+fn blocks_of<'a>(values: &'a mut [f32], slots: &'a mut [Vec<f32>], width: usize, few: usize) -> Vec<Block<'a>> {
     let pieces = 4 * rayon::current_num_threads();
-    let rows = (values.len() / width).div_ceil(pieces).max(FEW.div_ceil(width)).max(1);
+    let rows = (values.len() / width).div_ceil(pieces).max(few).max(1);
     let mut slots: Vec<_> = slots.iter_mut().map(|s| s.chunks_mut(rows * width)).collect();
     let blocks = values.chunks_mut(rows * width).enumerate();
     blocks
@@ -133,6 +139,48 @@ fn update_named(rule: &impl Rule, block: &mut Block, gradient: &RowGradient) {
 pub(super) fn update_touched(rule: &impl Rule, values: &mut [f32], slots: &mut [Vec<f32>], gradient: &RowGradient) {
     let blocks = blocks(values, slots, gradient.width);
     blocks.into_par_iter().for_each(|mut block| update_named(rule, &mut block, gradient));
+}
+
+/// Columns without a gradient stay as they are.
+pub(super) fn update_columns(rule: &impl Rule, values: &mut [f32], slots: &mut [Vec<f32>], gradient: &ColumnGradient) {
+    let (columns, width) = (&gradient.columns, gradient.width.max(1));
+    let blocks = blocks_of(values, slots, width, FEW.div_ceil(columns.len().max(1)));
+    blocks.into_par_iter().for_each(|mut block| {
+        // A row's columns side by side: the rule's loop is then the same as everywhere.
+        let mut own = vec![vec![0.0; columns.len()]; 1 + block.slots.len()];
+        for r in 0..block.values.len() / width {
+            let line = r * width..(r + 1) * width;
+            let gradient = &gradient.values[(block.first_row + r) * columns.len()..][..columns.len()];
+            let (head, rest) = own.split_at_mut(1);
+            gather(&block.values[line.clone()], columns, &mut head[0]);
+            rest.iter_mut().zip(&block.slots).for_each(|(own, slot)| gather(&slot[line.clone()], columns, own));
+            let mut views: Vec<&mut [f32]> = rest.iter_mut().map(Vec::as_mut_slice).collect();
+            host::simd::vectorised(
+                #[inline(always)]
+                || rule.update(&mut head[0], &mut views, gradient),
+            );
+            scatter(&head[0], columns, &mut block.values[line.clone()]);
+            rest.iter().zip(&mut block.slots).for_each(|(own, slot)| scatter(own, columns, &mut slot[line.clone()]));
+        }
+    });
+}
+
+fn gather(line: &[f32], columns: &[u32], out: &mut [f32]) {
+    out.iter_mut().zip(columns).for_each(|(v, c)| *v = line[*c as usize]);
+}
+
+fn scatter(values: &[f32], columns: &[u32], line: &mut [f32]) {
+    values.iter().zip(columns).for_each(|(v, c)| line[*c as usize] = *v);
+}
+
+/// The gradient of all columns.
+pub(super) fn spread(gradient: &ColumnGradient) -> Vec<f32> {
+    let (count, width) = (gradient.columns.len().max(1), gradient.width);
+    let mut out = vec![0.0; gradient.values.len() / count * width];
+    for (line, values) in out.chunks_exact_mut(width.max(1)).zip(gradient.values.chunks_exact(count)) {
+        scatter(values, &gradient.columns, line);
+    }
+    out
 }
 
 /// Rows without a gradient are updated with gradient 0.

@@ -253,6 +253,10 @@ impl Optimizer {
         match gradient {
             Gradient::Device(_) => {}
             Gradient::Host(gradient) => host::update_all(rule, values, slots, gradient),
+            Gradient::Columns(columns) => match self.config.rows() {
+                Rows::Lazy => host::update_columns(rule, values, slots, columns),
+                Rows::Exact => host::update_all(rule, values, slots, &host::spread(columns)),
+            },
             Gradient::Rows(rows) => match self.config.rows() {
                 Rows::Lazy => host::update_touched(rule, values, slots, rows),
                 Rows::Exact if !rule.can_wait() => host::update_every_row(rule, values, slots, rows),

@@ -239,6 +239,11 @@ pub trait Sampler: Send {
 }
 
 impl SamplerConfig {
+    /// True where it selects by the probabilities of all labels.
+    pub(crate) fn looks_at_scores(&self) -> bool {
+        matches!(self, Self::Boundary(_) | Self::Uncertainty(_))
+    }
+
     /// Ordinary epochs at the start.
     fn warmup(&self) -> usize {
         match self {

@@ -16,10 +16,16 @@ fn reading<const D: usize>(tensor: Tensor<D>) -> Reading {
     Reading::Device(plain(tensor).flatten(0, D - 1))
 }
 
-pub(super) fn forward(context: Context, learner: &Learner, batch: &Batch, dropout: &mut ChaCha8Rng) -> Result<(StepLosses, Tail)> {
+pub(super) fn forward(
+    context: Context,
+    learner: &Learner,
+    batch: &Batch,
+    dropout: &mut ChaCha8Rng,
+) -> Result<(StepLosses, Tail)> {
     let Context { splits, loss, reduction, signals, wants, device } = context;
-    let targets = batches::targets(batch.labels, device);
+    let targets = batches::targets(batch.rows(), device);
     let mut pass = Pass::train(dropout);
+    pass.labels = batch.sample.map(|s| s.columns.clone());
     let logits = learner.model.forward(batch.features, &mut pass);
     let (tape, embedding) = (pass.tape, pass.embedding);
     let query = Query {
@@ -36,7 +42,12 @@ pub(super) fn forward(context: Context, learner: &Learner, batch: &Batch, dropou
         None => logits,
     };
     let probabilities = wants.probabilities.then(|| reading(sigmoid(plain(distances.clone()))));
-    let values = loss.forward(distances, targets);
+    let mut values = loss.forward(distances, targets);
+    if let Some(sample) = batch.sample {
+        let weights = Tensor::<1>::from_floats(sample.weights.as_slice(), &device.clone().without_autodiff());
+        values.labels = values.labels.map(|l| l * weights.unsqueeze());
+        values.label_count = sample.all;
+    }
     let per_instance = values.per_instance();
     let losses = wants.losses.then(|| reading(per_instance.clone()));
     let loss = values.reduced(per_instance, reduction);

@@ -34,12 +34,13 @@ pub(super) fn forward(
     batch: &Batch,
     dropout: &mut ChaCha8Rng,
 ) -> Result<(StepLosses, Tail)> {
-    model.forward(&learner.model, batch.features, dropout);
+    model.forward(&learner.model, batch.features, batch.sample.map(|s| &s.columns), dropout);
     let head = match context.loss.fused() {
         Some(fused) if learner.thresholds.is_none() => {
             let logits = model.logits();
             let probabilities = context.wants.probabilities.then(|| probabilities(logits));
-            let values = fused_pass(&fused, logits, batch.labels, scale(context.reduction, batch.labels));
+            let weights = batch.sample.map(|s| s.weights.as_slice());
+            let values = fused_pass(&fused, logits, batch.rows(), weights, scale(context.reduction, batch.labels));
             Head { probabilities, ..Head::of(values, context.reduction, batch.labels.columns()) }
         }
         _ => through_graph(model, context, learner, batch)?,
@@ -119,7 +120,7 @@ fn through_graph(model: &mut dyn HostModel, context: Context, learner: &Learner,
     let seen = wants.probabilities.then(|| probabilities(&values));
     let (mut head, root) = match loss.fused() {
         Some(fused) => {
-            let found = fused_pass(&fused, &mut values, batch.labels, scale(reduction, batch.labels));
+            let found = fused_pass(&fused, &mut values, batch.labels, None, scale(reduction, batch.labels));
             // Its gradient by the distances is what the pass left.
             let root = (distances * leaf(values).detach()).sum();
             (Head::of(found, reduction, labels), root)

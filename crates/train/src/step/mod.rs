@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::learner::Learner;
+use crate::negatives::LabelSample;
 use crate::optimizer::Gradients;
 use crate::sampler::Wants;
 use crate::signals::RunSignals;
@@ -41,6 +42,15 @@ pub struct Batch<'a> {
     pub features: &'a Features,
     /// Their labels.
     pub labels: &'a LabelRows,
+    /// The labels that take part; none: all.
+    pub sample: Option<&'a LabelSample>,
+}
+
+impl Batch<'_> {
+    /// Labels of the instances among those that take part.
+    fn rows(&self) -> &LabelRows {
+        self.sample.map_or(self.labels, |s| &s.rows)
+    }
 }
 
 /// What does not change from step to step.
