@@ -1,7 +1,7 @@
 //! Multi-label data sets as compressed sparse rows: reading, writing, splitting, scaling, describing and making them.
 //!
 //! This crate knows files and numbers, and no tensors. Everything downstream takes a [`Dataset`].
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod dataset;
 mod error;
@@ -11,6 +11,7 @@ pub mod preprocess;
 mod sparse;
 pub mod split;
 pub mod statistics;
+pub mod store;
 
 pub use dataset::{Dataset, Names, Schema};
 pub use error::DataError;

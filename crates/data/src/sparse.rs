@@ -2,29 +2,31 @@
 
 use std::ops::Range;
 
+use crate::store::Array;
+
 /// Features of N instances: for each the ascending column indices and their values. What is absent is 0.
 ///
 /// A value may be NaN, meaning *missing*, until [`crate::preprocess::Preprocess`] fills it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct FeatureRows {
-    starts: Vec<usize>,
-    indices: Vec<u32>,
-    values: Vec<f32>,
+    starts: Array<usize>,
+    indices: Array<u32>,
+    values: Array<f32>,
     columns: usize,
 }
 
 impl FeatureRows {
     /// No rows yet, `columns` columns.
     pub fn new(columns: usize) -> Self {
-        Self { starts: vec![0], indices: Vec::new(), values: Vec::new(), columns }
+        Self { starts: vec![0].into(), indices: Array::default(), values: Array::default(), columns }
     }
 
     /// Appends one instance; `row` must be ascending in its indices, without duplicates, below the column count.
     pub fn push(&mut self, row: &[(u32, f32)]) {
         debug_assert!(row.windows(2).all(|w| w[0].0 < w[1].0));
-        self.indices.extend(row.iter().map(|e| e.0));
-        self.values.extend(row.iter().map(|e| e.1));
-        self.starts.push(self.indices.len());
+        self.indices.to_mut().extend(row.iter().map(|e| e.0));
+        self.values.to_mut().extend(row.iter().map(|e| e.1));
+        self.starts.to_mut().push(self.indices.len());
     }
 
     /// Number of instances.
@@ -77,16 +79,21 @@ impl FeatureRows {
     /// From the pieces that [`Self::starts`], [`Self::indices`] and [`Self::values`] give; none where they are no rows.
     pub fn from_parts(starts: Vec<usize>, indices: Vec<u32>, values: Vec<f32>, columns: usize) -> Option<Self> {
         let fits = values.len() == indices.len() && are_rows(&starts, &indices, columns);
-        fits.then_some(Self { starts, indices, values, columns })
+        fits.then(|| Self::mapped(starts.into(), indices.into(), values.into(), columns))
+    }
+
+    /// From arrays that are known to be rows.
+    pub(crate) fn mapped(starts: Array<usize>, indices: Array<u32>, values: Array<f32>, columns: usize) -> Self {
+        Self { starts, indices, values, columns }
     }
 
     pub(crate) fn entries_mut(&mut self) -> (&[u32], &mut [f32]) {
-        (&self.indices, &mut self.values)
+        (&self.indices, self.values.to_mut())
     }
 
     pub(crate) fn row_values_mut(&mut self, i: usize) -> &mut [f32] {
         let range = self.range(i);
-        &mut self.values[range]
+        &mut self.values.to_mut()[range]
     }
 
     /// All values, zeros included, row by row.
@@ -101,15 +108,16 @@ impl FeatureRows {
 
     /// The given instances, in the given order.
     pub fn select(&self, rows: &[usize]) -> Self {
-        let mut out = Self::new(self.columns);
-        out.starts.reserve(rows.len());
+        let mut starts = Vec::with_capacity(rows.len() + 1);
+        starts.push(0);
+        let (mut indices, mut values) = (Vec::new(), Vec::new());
         for &i in rows {
             let range = self.range(i);
-            out.indices.extend_from_slice(&self.indices[range.clone()]);
-            out.values.extend_from_slice(&self.values[range]);
-            out.starts.push(out.indices.len());
+            indices.extend_from_slice(&self.indices[range.clone()]);
+            values.extend_from_slice(&self.values[range]);
+            starts.push(indices.len());
         }
-        out
+        Self::mapped(starts.into(), indices.into(), values.into(), self.columns)
     }
 
     pub(crate) fn set_columns(&mut self, columns: usize) {
@@ -118,13 +126,13 @@ impl FeatureRows {
 
     /// Feature indices counted from 1 in the file become counted from 0.
     pub(crate) fn shift_down(&mut self) {
-        self.indices.iter_mut().for_each(|i| *i -= 1);
+        self.indices.to_mut().iter_mut().for_each(|i| *i -= 1);
     }
 
     pub(crate) fn shrink(&mut self) {
-        self.starts.shrink_to_fit();
-        self.indices.shrink_to_fit();
-        self.values.shrink_to_fit();
+        self.starts.to_mut().shrink_to_fit();
+        self.indices.to_mut().shrink_to_fit();
+        self.values.to_mut().shrink_to_fit();
     }
 
     fn range(&self, i: usize) -> Range<usize> {
@@ -135,22 +143,22 @@ impl FeatureRows {
 /// Labels of N instances: for each the ascending indices of its labels.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelRows {
-    starts: Vec<usize>,
-    indices: Vec<u32>,
+    starts: Array<usize>,
+    indices: Array<u32>,
     columns: usize,
 }
 
 impl LabelRows {
     /// No rows yet, `columns` labels.
     pub fn new(columns: usize) -> Self {
-        Self { starts: vec![0], indices: Vec::new(), columns }
+        Self { starts: vec![0].into(), indices: Array::default(), columns }
     }
 
     /// Appends one instance; `row` must be ascending, without duplicates, below the label count.
     pub fn push(&mut self, row: &[u32]) {
         debug_assert!(row.windows(2).all(|w| w[0] < w[1]));
-        self.indices.extend_from_slice(row);
-        self.starts.push(self.indices.len());
+        self.indices.to_mut().extend_from_slice(row);
+        self.starts.to_mut().push(self.indices.len());
     }
 
     /// Number of instances.
@@ -185,7 +193,12 @@ impl LabelRows {
 
     /// From the pieces that [`Self::starts`] and [`Self::indices`] give; none where they are no rows.
     pub fn from_parts(starts: Vec<usize>, indices: Vec<u32>, columns: usize) -> Option<Self> {
-        are_rows(&starts, &indices, columns).then_some(Self { starts, indices, columns })
+        are_rows(&starts, &indices, columns).then(|| Self::mapped(starts.into(), indices.into(), columns))
+    }
+
+    /// From arrays that are known to be rows.
+    pub(crate) fn mapped(starts: Array<usize>, indices: Array<u32>, columns: usize) -> Self {
+        Self { starts, indices, columns }
     }
 
     /// Labels of instance `i`.
@@ -231,8 +244,8 @@ impl LabelRows {
     }
 
     pub(crate) fn shrink(&mut self) {
-        self.starts.shrink_to_fit();
-        self.indices.shrink_to_fit();
+        self.starts.to_mut().shrink_to_fit();
+        self.indices.to_mut().shrink_to_fit();
     }
 }
 
