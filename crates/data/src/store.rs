@@ -211,8 +211,10 @@ mod tests {
         for (bytes, message) in [
             (&changed[..], "corrupted: its checksum does not fit"),
             (&whole[..whole.len() - 1], "corrupted: its checksum does not fit"),
-            (b"something else, longer than the head of such a file and its checksum, but not one of them at all, no",
-             "not a file of this version"),
+            (
+                b"something else, longer than the head of such a file and its checksum, but not one of them at all, no",
+                "not a file of this version",
+            ),
         ] {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(open(&path).unwrap_err().to_string(), format!("{}: {message}", path.display()));

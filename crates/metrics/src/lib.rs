@@ -11,6 +11,7 @@ pub mod decisions;
 mod propensity;
 pub mod ranking;
 mod scores;
+pub mod significance;
 mod table;
 pub mod thresholds;
 

@@ -68,6 +68,16 @@ impl RowBatch {
         out
     }
 
+    /// Columns that have an entry, ascending, and the same rows over these columns alone.
+    pub fn among_touched(&self) -> (Vec<u32>, Self) {
+        let touched = self.touched();
+        let mut rank = std::collections::HashMap::with_capacity(touched.len());
+        rank.extend(touched.iter().zip(0u32..).map(|(c, k)| (*c, k)));
+        let indices = self.indices.iter().map(|c| rank[c]).collect();
+        let local = Self { indices, columns: touched.len(), ..self.clone() };
+        (touched, local)
+    }
+
     /// All values, zeros included, row by row.
     pub fn to_dense(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.len() * self.columns];

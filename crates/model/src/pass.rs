@@ -9,17 +9,27 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::RowBatch;
 
-/// A weighted sum of parameter rows that entered the graph as a leaf: `output = rows · parameter`.
-///
-/// The gradient of the parameter is `rowsᵀ · ∂L/∂output`, which is zero in all rows that no entry names.
+/// A leaf of the graph whose gradient implies that of some rows of a parameter; all other rows have none.
 #[derive(Debug, Clone)]
-pub struct RowTap {
-    /// The parameter `[columns, width]`.
-    pub parameter: ParamId,
-    /// The batch.
-    pub rows: Arc<RowBatch>,
-    /// The leaf `[batch, width]`.
-    pub output: Tensor<2>,
+pub enum RowTap {
+    /// `output = rows · parameter`, a sum made outside the graph: the gradient is `rowsᵀ · ∂L/∂output`.
+    Sum {
+        /// The parameter `[columns, width]`.
+        parameter: ParamId,
+        /// The batch.
+        rows: Arc<RowBatch>,
+        /// The leaf `[batch, width]`.
+        output: Tensor<2>,
+    },
+    /// Copies of the rows themselves.
+    Selected {
+        /// The parameter `[columns, width]`.
+        parameter: ParamId,
+        /// Which rows, ascending.
+        rows: Vec<u32>,
+        /// The leaf `[rows, width]`.
+        copies: Tensor<2>,
+    },
 }
 
 /// State of one forward pass.

@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod batches;
+pub mod cache;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod error;
 pub mod evaluation;
 pub mod feeder;
+pub mod kept_data;
 pub mod learner;
 pub mod negatives;
 pub mod optimizer;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, DataConfig, HoldBack, Part};
 use crate::error::{Error, Result};
+use crate::kept_data::KeptData;
 use crate::stored_model::Description;
 
 /// Data of a run. The validation split never touches the test split.
@@ -45,6 +46,12 @@ impl Splits {
             && recipe.seed == 0
         {
             recipe.seed = config.seed;
+        }
+        let paths: Vec<PathBuf> = files(&data).collect();
+        let kept_data = KeptData::of(&data, config.seed, &paths);
+        if let Some(splits) = kept_data.as_ref().and_then(KeptData::load) {
+            check(&splits.counts)?;
+            return Ok(splits);
         }
         let (mut train, mut validation, mut test) = gather(&data)?;
         if let Some(limit) = data.limit.filter(|&l| l < train.len()) {
@@ -86,8 +93,8 @@ impl Splits {
             set.features = preprocess.apply(set.features);
             set
         };
-        let checksums = files(&data).map(|p| Ok((p.clone(), data::checksum(&p)?))).collect::<Result<_>>()?;
-        Ok(Self {
+        let checksums = paths.into_iter().map(|p| Ok((p.clone(), data::checksum(&p)?))).collect::<Result<_>>()?;
+        let splits = Self {
             train: apply(train),
             origin,
             validation: validation.map(apply),
@@ -96,7 +103,11 @@ impl Splits {
             kept,
             checksums,
             preprocess,
-        })
+        };
+        if let Some(kept_data) = kept_data {
+            kept_data.keep(&splits);
+        }
+        Ok(splits)
     }
 
     /// The columns that all splits share.

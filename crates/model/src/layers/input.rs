@@ -8,13 +8,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{rows, uniform};
 use crate::{Features, Pass, RowBatch, RowTap};
-use host::{HostView, is_host};
+use host::{HostView, is_host, plain};
 
 /// `x W + b`, where `x` may be sparse.
 ///
 /// On CPU backends compressed rows become a weighted sum of weight rows outside the autodiff graph; the sum enters the
 /// graph as a leaf, and the pass's tape tells the optimizer how to turn its gradient into one of the touched rows. On
-/// other backends the same sum is composed of tensor operations.
+/// other backends copies of the touched rows are the leaf, and the same sum is composed of tensor operations.
 #[derive(Module, Debug)]
 pub struct InputLayer {
     /// `[features, outputs]`.
@@ -43,7 +43,14 @@ impl InputLayer {
         let weight = self.weight.val();
         let device = weight.device();
         if !is_host(&device) {
-            return rows::row_sum_composed(batch, weight);
+            if !pass.is_training() {
+                return rows::row_sum_composed(batch, weight);
+            }
+            let (touched, local) = batch.among_touched();
+            let copies = rows::selected(plain(weight), &touched).require_grad();
+            let sum = rows::row_sum_composed(&local, copies.clone());
+            pass.tape.push(RowTap::Selected { parameter: self.weight.id, rows: touched, copies });
+            return sum;
         }
         let width = weight.dims()[1];
         let sum = rows::row_sum(batch, HostView::of(&weight).as_slice(), width);
@@ -52,7 +59,7 @@ impl InputLayer {
             return output;
         }
         let output = output.require_grad();
-        pass.tape.push(RowTap { parameter: self.weight.id, rows: batch.clone(), output: output.clone() });
+        pass.tape.push(RowTap::Sum { parameter: self.weight.id, rows: batch.clone(), output: output.clone() });
         output
     }
 }

@@ -1,6 +1,6 @@
 //! Weighted sums of matrix rows: the product of a compressed batch with a dense matrix, and its gradient.
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use host::simd::vectorised;
 use rayon::prelude::*;
 
@@ -120,6 +120,19 @@ pub fn row_gradient(rows: &RowBatch, output_gradient: &[f32], width: usize, mut 
     RowGradient { rows: columns, values: buffer, width }
 }
 
+/// Some rows of a matrix: `[rows.len(), width]`, on the device and with the autodiff of nobody but the caller's.
+pub fn selected(weight: Tensor<2>, rows: &[u32]) -> Tensor<2> {
+    let device = weight.device();
+    let chosen = weight.select(0, row_indices(rows, &device));
+    Tensor::from_inner(chosen)
+}
+
+/// Row numbers on the device.
+pub fn row_indices(rows: &[u32], device: &Device) -> Tensor<1, Int> {
+    let indices: Vec<i32> = rows.iter().map(|r| *r as i32).collect();
+    Tensor::from_data(TensorData::new(indices, [rows.len()]), &device.clone().without_autodiff())
+}
+
 /// The reference for [`row_sum`] and its gradient: select rows, weigh them, sum; autodiff does the rest.
 ///
 /// Rows are padded to the longest of the batch, padding weighs 0.
@@ -146,7 +159,6 @@ pub fn row_sum_composed(rows: &RowBatch, weight: Tensor<2>) -> Tensor<2> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use burn::tensor::Device;
     use host::HostView;
 
     fn batch() -> RowBatch {
@@ -181,6 +193,26 @@ mod tests {
             dense[r as usize * 3..][..3].copy_from_slice(&found.values[k * 3..][..3]);
         }
         for (a, b) in dense.iter().zip(expected.as_slice()) {
+            assert!((a - b).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn copies_of_touched_rows_carry_the_gradient_of_the_whole() {
+        let rows = batch();
+        let values: Vec<f32> = (0..15).map(|i| (i as f32 * 0.7).sin()).collect();
+        let device = Device::flex().autodiff();
+        let weight = Tensor::<2>::from_data(TensorData::new(values, [5, 3]), &device).require_grad();
+        let (touched, local) = rows.among_touched();
+        assert_eq!((touched.as_slice(), local.columns), (&[0u32, 1, 3, 4][..], 4));
+        let copies = selected(host::plain(weight.clone()), &touched).require_grad();
+        let (whole, some) = (row_sum_composed(&rows, weight.clone()), row_sum_composed(&local, copies.clone()));
+        let square = |t: Tensor<2>| (t.clone() * t).sum().backward();
+        let (of_whole, of_some) = (square(whole), square(some));
+        let expected = selected(weight.grad(&of_whole).unwrap(), &touched);
+        let found = copies.grad(&of_some).unwrap();
+        let (found, expected) = (HostView::of(&found), HostView::of(&expected));
+        for (a, b) in found.as_slice().iter().zip(expected.as_slice()) {
             assert!((a - b).abs() < 1e-6);
         }
     }

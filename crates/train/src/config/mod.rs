@@ -75,7 +75,7 @@ pub enum HoldBack {
 }
 
 /// Where data comes from and how it is read.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataConfig {
     /// Training file; absent: `generate` makes the data.
@@ -121,9 +121,36 @@ pub struct DataConfig {
     pub one_based: Option<bool>,
     /// Feature scaling, fitted on the training split.
     pub scale: Scaling,
+    /// Keep large data as it was read, split and scaled, for the next start.
+    pub cache: bool,
     /// Data to make, where `train` is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generate: Option<Recipe>,
+}
+
+impl Default for DataConfig {
+    fn default() -> Self {
+        Self {
+            train: None,
+            test: Part::default(),
+            validation: Part::default(),
+            hold_back: HoldBack::default(),
+            folds: None,
+            fold: None,
+            min_positives: 0,
+            limit: None,
+            labels: None,
+            format: None,
+            label_columns: Vec::new(),
+            label_column: None,
+            label_delimiter: None,
+            nominal: Nominal::default(),
+            one_based: None,
+            scale: Scaling::default(),
+            cache: true,
+            generate: None,
+        }
+    }
 }
 
 impl DataConfig {

@@ -20,6 +20,13 @@ pub enum Gradient {
     Columns(ColumnGradient),
     /// All values, flat, on the device.
     Device(Tensor<1>),
+    /// Only some rows differ from 0, on the device.
+    DeviceRows {
+        /// Which, ascending.
+        rows: Vec<u32>,
+        /// `[rows, width]`.
+        values: Tensor<2>,
+    },
 }
 
 impl From<HostGradient> for Gradient {
@@ -39,9 +46,8 @@ impl Gradient {
             Self::Host(values) => sum(values),
             Self::Rows(rows) => sum(&rows.values),
             Self::Columns(columns) => sum(&columns.values),
-            Self::Device(tensor) => {
-                sum(&[host::HostView::of(&tensor.clone().powf_scalar(2.0).sum().sqrt()).as_slice()[0]])
-            }
+            Self::Device(tensor) => device_norm(tensor.clone()),
+            Self::DeviceRows { values, .. } => device_norm(values.clone()),
         }
     }
 
@@ -51,8 +57,14 @@ impl Gradient {
             Self::Rows(rows) => rows.values.iter_mut().for_each(|v| *v *= factor as f32),
             Self::Columns(columns) => columns.values.iter_mut().for_each(|v| *v *= factor as f32),
             Self::Device(tensor) => *tensor = tensor.clone().mul_scalar(factor),
+            Self::DeviceRows { values, .. } => *values = values.clone().mul_scalar(factor),
         }
     }
+}
+
+/// Sum of squares of a tensor on a device.
+fn device_norm<const D: usize>(tensor: Tensor<D>) -> f64 {
+    f64::from(host::HostView::of(&(tensor.clone() * tensor).sum()).as_slice()[0])
 }
 
 /// Gradients of one step.
@@ -68,11 +80,17 @@ impl Gradients {
     pub fn gather(learner: &Learner, mut gradients: AutodiffGradients, tape: Vec<RowTap>) -> Self {
         let mut by_parameter = HashMap::new();
         for tap in tape {
-            let width = tap.output.dims()[1];
-            if let Some(gradient) = tap.output.grad_remove(&mut gradients) {
-                let view = host::HostView::of(&gradient);
-                let rows = row_gradient(&tap.rows, view.as_slice(), width, Vec::new());
-                by_parameter.insert(tap.parameter, Gradient::Rows(rows));
+            match tap {
+                RowTap::Sum { parameter, rows, output } => {
+                    let Some(gradient) = output.grad_remove(&mut gradients) else { continue };
+                    let view = host::HostView::of(&gradient);
+                    let rows = row_gradient(&rows, view.as_slice(), output.dims()[1], Vec::new());
+                    by_parameter.insert(parameter, Gradient::Rows(rows));
+                }
+                RowTap::Selected { parameter, rows, copies } => {
+                    let Some(gradient) = copies.grad_remove(&mut gradients) else { continue };
+                    by_parameter.insert(parameter, Gradient::DeviceRows { rows, values: host::plain(gradient) });
+                }
             }
         }
         let mut gather = Gather { gradients, out: by_parameter };
@@ -103,7 +121,7 @@ impl Gradients {
             Gradient::Host(values) => self.spent.push(values),
             Gradient::Rows(rows) => self.spent.push(rows.values),
             Gradient::Columns(columns) => self.spent.push(columns.values),
-            Gradient::Device(_) => {}
+            Gradient::Device(_) | Gradient::DeviceRows { .. } => {}
         }
     }
 

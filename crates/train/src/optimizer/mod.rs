@@ -13,8 +13,9 @@ mod sgd;
 use std::collections::BTreeMap;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 use model::Features;
+use model::layers::rows::row_indices;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Array;
@@ -251,7 +252,7 @@ impl Optimizer {
         last: &mut Option<Vec<u32>>,
     ) {
         match gradient {
-            Gradient::Device(_) => {}
+            Gradient::Device(_) | Gradient::DeviceRows { .. } => {}
             Gradient::Host(gradient) => host::update_all(rule, values, slots, gradient),
             Gradient::Columns(columns) => match self.config.rows() {
                 Rows::Lazy => host::update_columns(rule, values, slots, columns),
@@ -315,6 +316,41 @@ impl Optimizer {
     }
 }
 
+impl Optimizer {
+    /// Rows with a gradient on a device: copies of them are updated and put back.
+    fn update_device_rows(
+        &self,
+        learning_rate: f64,
+        values: Tensor<1>,
+        rows: &[u32],
+        gradient: Tensor<2>,
+        slots: &mut [Tensor<1>],
+    ) -> Tensor<1> {
+        let ([count], [named, width]) = (values.dims(), gradient.dims());
+        if named == 0 {
+            return values;
+        }
+        let indices = row_indices(rows, &values.device());
+        let matrix = |flat: Tensor<1>| flat.reshape([count / width, width]);
+        let add = |to: Tensor<2>, rows: Tensor<2>| {
+            to.select_assign(0, indices.clone(), rows, IndexingUpdateOp::Add).reshape([count])
+        };
+        if self.config.rows() == Rows::Exact {
+            let all = add(matrix(values.zeros_like()), gradient);
+            return self.update_device(learning_rate, values, all, slots);
+        }
+        let take = |flat: &Tensor<1>| matrix(flat.clone()).select(0, indices.clone()).reshape([named * width]);
+        let mut own: Vec<Tensor<1>> = slots.iter().map(take).collect();
+        let before: Vec<Tensor<1>> = own.clone();
+        let old = take(&values);
+        let new = self.update_device(learning_rate, old.clone(), gradient.reshape([named * width]), &mut own);
+        for ((slot, own), before) in slots.iter_mut().zip(own).zip(before) {
+            *slot = add(matrix(slot.clone()), (own - before).reshape([named, width]));
+        }
+        add(matrix(values), (new - old).reshape([named, width]))
+    }
+}
+
 /// Visits every parameter and updates it.
 struct Step<'a> {
     optimizer: &'a mut Optimizer,
@@ -333,7 +369,7 @@ impl Step<'_> {
         let state = self.optimizer.state.remove(&name);
         let values = ::host::plain(old);
         match gradient {
-            Gradient::Device(gradient) => {
+            Gradient::Device(_) | Gradient::DeviceRows { .. } => {
                 let plain = values.device();
                 let mut tensors = match state {
                     Some(Slots::Device(tensors)) => tensors,
@@ -343,7 +379,15 @@ impl Step<'_> {
                     None => vec![Tensor::zeros([count], &plain); slots],
                 };
                 let values = values.reshape([count]);
-                let new = self.optimizer.update_device(self.learning_rate, values, gradient, &mut tensors);
+                let new = match gradient {
+                    Gradient::DeviceRows { rows, values: gradient } => {
+                        self.optimizer.update_device_rows(self.learning_rate, values, &rows, gradient, &mut tensors)
+                    }
+                    Gradient::Device(gradient) => {
+                        self.optimizer.update_device(self.learning_rate, values, gradient, &mut tensors)
+                    }
+                    _ => values,
+                };
                 self.optimizer.state.insert(name, Slots::Device(tensors));
                 Tensor::from_inner(new.reshape(shape)).to_device(&device)
             }
@@ -523,6 +567,41 @@ mod tests {
                 exact.optimizer.history = History { base: exact.optimizer.steps, learning_rates: Vec::new() };
                 for (i, (a, b)) in exact.values.iter().zip(&by_dense.values).enumerate() {
                     assert!((a - b).abs() < 1e-5 * b.abs().max(1.0), "row {}, step {step}: {a} against {b}", i / width);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_on_a_device_are_updated_as_on_the_host() {
+        let device = Device::flex();
+        let start: Vec<f32> = (0..12).map(|i| (i as f32).sin()).collect();
+        for config in [
+            OptimizerConfig::Adam(AdamConfig { weight_decay: 0.1, ..AdamConfig::default() }),
+            OptimizerConfig::Sgd(SgdConfig::default()),
+            OptimizerConfig::Adagrad(AdagradConfig::default()),
+        ] {
+            for rows in [Rows::Lazy, Rows::Exact] {
+                let config = rows_of(&config, rows);
+                let mut on_host = One::new(config.clone(), &start);
+                let mut values = Tensor::<1>::from_floats(start.as_slice(), &device);
+                let mut slots = vec![Tensor::<1>::zeros([12], &device); config.slots()];
+                for named in [vec![0u32, 2], vec![1], vec![0, 3]] {
+                    let gradient: Vec<f32> = (0..named.len() * 3).map(|i| i as f32 - 1.5).collect();
+                    let row_gradient = RowGradient { rows: named.clone(), values: gradient.clone(), width: 3 };
+                    if let Some(mut last) = on_host.last.take() {
+                        on_host.optimizer.catch_up(&mut on_host.values, &mut on_host.slots, &mut last, Some(&named));
+                        on_host.last = Some(last);
+                    }
+                    on_host.step(0.1, &Gradient::Rows(row_gradient));
+                    let gradient = Tensor::<2>::from_data(TensorData::new(gradient, [named.len(), 3]), &device);
+                    values = on_host.optimizer.update_device_rows(0.1, values, &named, gradient, &mut slots);
+                }
+                if let Some(mut last) = on_host.last.take() {
+                    on_host.optimizer.catch_up(&mut on_host.values, &mut on_host.slots, &mut last, None);
+                }
+                for (a, b) in values.into_data().try_into_vec::<f32>().unwrap().iter().zip(&on_host.values) {
+                    assert!((a - b).abs() < 1e-5, "{config:?}: {a} against {b}");
                 }
             }
         }

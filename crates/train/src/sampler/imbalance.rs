@@ -92,22 +92,18 @@ fn nearest(features: &FeatureRows, device: &Device) -> Result<Vec<Vec<u32>>> {
     Ok(found.iter().map(|near| near.iter().map(|n| n.1).collect()).collect())
 }
 
-/// Where weights of this very data are kept: below `LONGTAIL_CACHE`, or the user's cache folder.
+/// Where weights of this very data are kept.
 fn cache(train: &Dataset) -> Option<PathBuf> {
-    let folder = std::env::var_os("LONGTAIL_CACHE").map(PathBuf::from).or_else(|| {
-        let own = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cache"));
-        own.or_else(home).map(|f| f.join("longtail"))
-    })?;
+    let folder = crate::cache::folder()?;
     let mut hasher = Sha256::new();
     let (features, labels) = (&train.features, &train.labels);
     for starts in [features.starts(), labels.starts()] {
         starts.iter().for_each(|s| hasher.update((*s as u64).to_le_bytes()));
     }
     for indices in [features.indices(), labels.indices()] {
-        indices.iter().for_each(|i| hasher.update(i.to_le_bytes()));
+        hasher.update(bytemuck::cast_slice::<u32, u8>(indices));
     }
-    features.values().iter().for_each(|v| hasher.update(v.to_le_bytes()));
+    hasher.update(bytemuck::cast_slice::<f32, u8>(features.values()));
     let sum: String = hasher.finalize().iter().map(|b| format!("{b:02x}")).collect();
     Some(folder.join(format!("imbalance-{K}-{sum}.f32")))
 }
