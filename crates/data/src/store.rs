@@ -115,7 +115,7 @@ pub fn write(path: &Path, features: &FeatureRows, labels: &LabelRows) -> Result<
     file.into_inner().map_err(|e| fail(e.into_error()))?.sync_data().map_err(fail)
 }
 
-/// Maps a file that [`write`] wrote, after a look at its checksum.
+/// Maps a file that [`write()`] wrote, after a look at its checksum.
 ///
 /// # Errors
 /// For a file that is none, is not whole, or was changed.

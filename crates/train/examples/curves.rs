@@ -1,13 +1,15 @@
 //! Lines of a study as small panels in one SVG file: what scripts draw their plots with.
 //!
 //! Usage: `curves FILE.svg COLUMNS < lines`, each line `panel TAB series TAB x TAB y`; an x-axis is named by what stands
-//! in the panel's name after ` | `. Axes are logarithmic where the panel's name ends in ` (log)`.
+//! in the panel's name after ` | `. The y-axis begins at 0 where the panel's name
+//! ends in ` (from 0)`.
 
 use std::error::Error;
 use std::io::BufRead;
 
-use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
+
+const FROM_0: &str = " (from 0)";
 
 type Series = (String, Vec<(f64, f64)>);
 
@@ -33,16 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let least = |f: fn(&(f64, f64)) -> f64| points().map(f).fold(f64::INFINITY, f64::min);
         let most = |f: fn(&(f64, f64)) -> f64| points().map(f).fold(f64::NEG_INFINITY, f64::max);
         let (x, y) = ((least(|p| p.0), most(|p| p.0)), (least(|p| p.1), most(|p| p.1)));
-        match name.ends_with("(log)") {
-            true => {
-                let range = ((x.0..x.1).log_scale(), (y.0 * 0.8..y.1 * 1.25).log_scale());
-                panel(area, name, series, range, i == 0)?;
-            }
-            false => {
-                let room = (y.1 - y.0) * 0.05;
-                panel(area, name, series, (x.0..x.1, y.0 - room..y.1 + room), i == 0)?;
-            }
-        }
+        let room = (y.1 - y.0) * 0.05;
+        let low = if name.ends_with(FROM_0) { 0.0 } else { y.0 - room };
+        panel(area, name, series, (x.0, x.1), (low, y.1 + room), i == 0)?;
     }
     Ok(root.present()?)
 }
@@ -55,24 +50,21 @@ fn entry<T: Default>(list: &mut Vec<(String, T)>, name: &str) -> usize {
     })
 }
 
-fn panel<X, Y>(
+fn panel(
     area: &DrawingArea<SVGBackend, plotters::coord::Shift>,
     name: &str,
     series: &[Series],
-    (x, y): (impl AsRangedCoord<CoordDescType = X, Value = f64>, impl AsRangedCoord<CoordDescType = Y, Value = f64>),
+    x: (f64, f64),
+    y: (f64, f64),
     legend: bool,
-) -> Result<(), Box<dyn Error>>
-where
-    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
-    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
-{
-    let (title, axis) = name.trim_end_matches(" (log)").split_once(" | ").unwrap_or((name, ""));
+) -> Result<(), Box<dyn Error>> {
+    let (title, axis) = name.trim_end_matches(FROM_0).split_once(" | ").unwrap_or((name, ""));
     let mut chart = ChartBuilder::on(area)
         .caption(title, ("sans-serif", 14))
         .margin(6)
         .x_label_area_size(32)
         .y_label_area_size(46)
-        .build_cartesian_2d(x, y)?;
+        .build_cartesian_2d(x.0..x.1, y.0..y.1)?;
     chart.configure_mesh().light_line_style(WHITE).bold_line_style(BLACK.mix(0.1)).x_desc(axis).x_labels(5).draw()?;
     for (i, (name, points)) in series.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();

@@ -1,6 +1,6 @@
 //! The update rules, one file each, over dense gradients and gradients of touched rows.
 //!
-//! On CPU backends a parameter is updated in place by one fused, parallel pass ([`host`]); elsewhere by composed tensor
+//! On CPU backends a parameter is updated in place by one fused, parallel pass; elsewhere by composed tensor
 //! operations, which are the reference in the tests.
 
 mod adagrad;

@@ -1,7 +1,7 @@
 //! One update's losses and gradients: forward, loss, backward.
 //!
-//! Two ways lead there. [`composed`] lets autodiff do it, on any device and for any model and loss: the reference. On
-//! CPU backends [`host`] does the same in fused passes over slices, where the model has such passes.
+//! Two ways lead there. `composed` lets autodiff do it, on any device and for any model and loss: the reference. On CPU
+//! backends `host` does the same in fused passes over slices, where the model has such passes.
 
 mod composed;
 mod host;
