@@ -93,6 +93,8 @@ pub enum Command {
     Predict(PredictArgs),
     /// Thresholds and calibration on validation data, stored in the run
     Tune(TuneArgs),
+    /// Many trainings from one file, compared; resumable
+    Sweep(SweepArgs),
     /// Look at, convert, split and make data
     #[command(subcommand)]
     Data(DataCommand),
@@ -149,6 +151,68 @@ fn source(text: &str) -> Result<NeighbourSource, String> {
         .into_iter()
         .find(|s| s.name() == text)
         .ok_or_else(|| format!("no such source; known: {}", known.join(", ")))
+}
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct SweepArgs {
+    /// Look at a sweep, or cancel it
+    #[command(subcommand)]
+    pub command: Option<SweepCommand>,
+    /// The sweep's file: a base config and what to vary
+    pub file: Option<PathBuf>,
+    /// Trials side by side; threads are shared out among them
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub jobs: usize,
+    /// Where trials run
+    #[arg(long, value_enum, default_value = "local")]
+    pub launcher: Launcher,
+    /// Only list the trials (and print the batch script)
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Run trials again that failed
+    #[arg(long)]
+    pub retry: bool,
+    /// Folder of trials and sweeps; sweeps below the same one share equal trials
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub out: PathBuf,
+    /// Backend and adapter.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+/// `sweep …`.
+#[derive(Debug, Subcommand)]
+pub enum SweepCommand {
+    /// How far a sweep is, and its leaderboard so far
+    Status {
+        /// The sweep's file
+        file: PathBuf,
+        /// Look again every two seconds, until it has ended
+        #[arg(long)]
+        watch: bool,
+        /// Folder of trials and sweeps
+        #[arg(long, value_name = "DIR", default_value = "runs")]
+        out: PathBuf,
+    },
+    /// Cancel the job array of a sweep
+    Cancel {
+        /// The sweep's file
+        file: PathBuf,
+        /// Folder of trials and sweeps
+        #[arg(long, value_name = "DIR", default_value = "runs")]
+        out: PathBuf,
+    },
+}
+
+/// Where trials run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Launcher {
+    /// On this machine.
+    Local,
+    /// As a job array of a Slurm cluster.
+    Slurm,
 }
 
 /// Arguments of `tune`.

@@ -32,4 +32,5 @@ pub mod splits;
 pub mod step;
 pub mod stored_bank;
 pub mod stored_model;
+pub mod sweep;
 pub mod trainer;

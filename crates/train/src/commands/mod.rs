@@ -5,6 +5,7 @@ mod devices;
 mod evaluate;
 mod folds;
 mod predict;
+mod sweep;
 mod table;
 mod train;
 mod tune;
@@ -26,6 +27,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Some(Command::Evaluate(args)) => evaluate::run(&args),
         Some(Command::Predict(args)) => predict::run(&args),
         Some(Command::Tune(args)) => tune::run(&args),
+        Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Data(command)) => data::run(&command),
         Some(Command::Devices { json }) => devices::run(json),
         Some(Command::Report { run }) => {

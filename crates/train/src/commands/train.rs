@@ -25,7 +25,7 @@ use crate::stored_bank;
 use crate::stored_model::{self, Description};
 use crate::trainer::{Outcome, Trainer};
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Trains.
 pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
@@ -67,7 +67,7 @@ pub(super) fn in_folder(
     finish(&Run { config, chosen, splits: &splits, folder }, &outcome, &trained)
 }
 
-fn watch_for_interrupts() -> Result<()> {
+pub(super) fn watch_for_interrupts() -> Result<()> {
     let handler = || {
         // The second one does not wait for a checkpoint.
         if INTERRUPTED.swap(true, Ordering::Relaxed) {

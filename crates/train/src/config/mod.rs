@@ -17,6 +17,7 @@ use crate::optimizer::{OptimizerConfig, ScheduleConfig};
 use crate::sampler::SamplerConfig;
 use crate::step::Kernels;
 
+pub(crate) use load::nearest;
 pub use load::{Source, load, resolve_paths};
 pub use loss::LossSection;
 

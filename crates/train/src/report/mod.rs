@@ -2,6 +2,7 @@
 
 mod plots;
 mod sampling;
+pub mod sweep;
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -248,6 +249,6 @@ fn label_table(labels: &[LabelRow], mark: &str) -> String {
     out + "</table></div>"
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

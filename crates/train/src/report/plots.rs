@@ -126,3 +126,163 @@ where
     })();
     if drawn.is_none() { String::new() } else { svg }
 }
+
+/// Methods on a line of their average ranks, the best at the left; a bar joins those that are not distinguishable.
+///
+/// Source: Demšar, JMLR 7, 2006, §3.2.3. At most twenty methods are shown.
+pub fn critical_difference(ranks: &[(String, f64)], critical: f64) -> String {
+    let mut shown = ranks.to_vec();
+    shown.sort_by(|a, b| a.1.total_cmp(&b.1));
+    shown.truncate(20);
+    let (Some(low), Some(high)) = (shown.first().map(|r| r.1.floor()), shown.last().map(|r| r.1.ceil())) else {
+        return String::new();
+    };
+    let height = 90 + 18 * shown.len() as u32;
+    let mut svg = String::new();
+    let drawn = (|| {
+        let root = SVGBackend::with_string(&mut svg, (900, height)).into_drawing_area();
+        root.fill(&WHITE).ok()?;
+        let x = |rank: f64| 40 + ((rank - low) / (high - low).max(1.0) * 420.0) as i32;
+        let line = |from: (i32, i32), to: (i32, i32), width: u32| {
+            root.draw(&PathElement::new([from, to], BLACK.stroke_width(width))).ok()
+        };
+        let text = |words: &str, at: (i32, i32)| root.draw(&Text::new(words.to_owned(), at, ("sans-serif", 13))).ok();
+        line((x(low), 50), (x(high), 50), 1)?;
+        let mut tick = low;
+        while tick <= high {
+            line((x(tick), 45), (x(tick), 50), 1)?;
+            text(&tick.to_string(), (x(tick) - 3, 30))?;
+            tick += 1.0;
+        }
+        line((x(low), 18), (x(low + critical), 18), 2)?;
+        text(&format!("critical difference {critical:.2}"), (x(low + critical) + 8, 10))?;
+        for (i, (label, rank)) in shown.iter().enumerate() {
+            let y = 80 + 18 * i as i32;
+            line((x(*rank), 50), (x(*rank), y), 1)?;
+            line((x(*rank), y), (480, y), 1)?;
+            text(&format!("{label}  {rank:.2}"), (486, y - 7))?;
+        }
+        // Each bar from a method to the last one it cannot be told from; not those inside another bar.
+        let (mut y, mut reach) = (56, 0);
+        for (i, (_, rank)) in shown.iter().enumerate() {
+            let last = shown.iter().rposition(|r| r.1 - rank < critical).unwrap_or(i);
+            if last > i && last > reach {
+                line((x(*rank) - 3, y), (x(shown[last].1) + 3, y), 3)?;
+                reach = last;
+                y += 5;
+            }
+        }
+        root.present().ok()
+    })();
+    if drawn.is_none() { String::new() } else { svg }
+}
+
+/// Values in the order of numbers where they all are numbers, else of text.
+fn in_order(mut values: Vec<String>) -> Vec<String> {
+    let number = |v: &String| v.parse::<f64>();
+    match values.iter().all(|v| number(v).is_ok()) {
+        true => values.sort_by(|a, b| number(a).unwrap_or(0.0).total_cmp(&number(b).unwrap_or(0.0))),
+        false => values.sort(),
+    }
+    values.dedup();
+    values
+}
+
+/// What came of each value of a setting: every trial a point, the means a line.
+pub fn by_setting(key: &str, points: &[(String, f64)]) -> String {
+    let values = in_order(points.iter().map(|p| p.0.clone()).collect());
+    let place = |value: &String| values.iter().position(|v| v == value).unwrap_or(0) as f64;
+    let all: Vec<(f64, f64)> = points.iter().map(|(v, y)| (place(v), *y)).filter(|p| p.1.is_finite()).collect();
+    let low = all.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
+    let high = all.iter().map(|p| p.1).fold(f64::NEG_INFINITY, f64::max);
+    if all.is_empty() {
+        return String::new();
+    }
+    let room = ((high - low) * 0.08).max(1e-6);
+    let means: Vec<(f64, f64)> = (0..values.len())
+        .filter_map(|i| {
+            let own: Vec<f64> = all.iter().filter(|p| p.0 == i as f64).map(|p| p.1).collect();
+            (!own.is_empty()).then(|| (i as f64, own.iter().sum::<f64>() / own.len() as f64))
+        })
+        .collect();
+    let mut svg = String::new();
+    let drawn = (|| {
+        let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        root.fill(&WHITE).ok()?;
+        let mut chart = ChartBuilder::on(&root)
+            .caption(key, ("sans-serif", 16))
+            .margin(8)
+            .x_label_area_size(36)
+            .y_label_area_size(52)
+            .build_cartesian_2d(-0.5..values.len() as f64 - 0.5, low - room..high + room)
+            .ok()?;
+        let name = |x: &f64| match values.get(x.round() as usize) {
+            Some(value) if (x - x.round()).abs() < 0.01 => value.chars().take(24).collect(),
+            _ => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .bold_line_style(BLACK.mix(0.1))
+            .light_line_style(WHITE)
+            .x_labels(2 * values.len() + 1)
+            .x_label_formatter(&name)
+            .draw()
+            .ok()?;
+        chart.draw_series(all.iter().map(|p| Circle::new(*p, 3, BLUE.mix(0.35).filled()))).ok()?;
+        chart.draw_series(LineSeries::new(means.iter().copied(), RED.stroke_width(2))).ok()?;
+        root.present().ok()
+    })();
+    if drawn.is_none() { String::new() } else { svg }
+}
+
+/// Every trial as a line over its settings, the last axis what came of it: red the best, blue the worst.
+pub fn parallel(keys: &[&str], metric: &str, lines: &[(Vec<Option<String>>, f64)]) -> String {
+    let values: Vec<Vec<String>> =
+        (0..keys.len()).map(|k| in_order(lines.iter().filter_map(|l| l.0[k].clone()).collect())).collect();
+    let low = lines.iter().map(|l| l.1).fold(f64::INFINITY, f64::min);
+    let high = lines.iter().map(|l| l.1).fold(f64::NEG_INFINITY, f64::max);
+    let (width, height) = (160 * (keys.len() as u32 + 1) + 120, 380);
+    let mut svg = String::new();
+    let drawn = (|| {
+        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
+        root.fill(&WHITE).ok()?;
+        let x = |axis: usize| 80 + 160 * axis as i32;
+        let y = |share: f64| 340 - (share * 270.0) as i32;
+        let text = |words: &str, at: (i32, i32)| {
+            let short: String = words.chars().take(22).collect();
+            root.draw(&Text::new(short, at, ("sans-serif", 12))).ok()
+        };
+        let place = |k: usize, value: &String| {
+            let at = values[k].iter().position(|v| v == value).unwrap_or(0) as f64;
+            at / (values[k].len().max(2) - 1) as f64
+        };
+        let share = |value: f64| if high > low { (value - low) / (high - low) } else { 0.5 };
+        let mut sorted: Vec<&(Vec<Option<String>>, f64)> = lines.iter().collect();
+        sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
+        for (settings, value) in sorted {
+            let mut points: Vec<(i32, i32)> = settings
+                .iter()
+                .enumerate()
+                .filter_map(|(k, v)| Some((x(k), y(place(k, v.as_ref()?)))))
+                .collect();
+            points.push((x(keys.len()), y(share(*value))));
+            let color = RGBColor((220.0 * share(*value)) as u8, 40, (220.0 * (1.0 - share(*value))) as u8);
+            root.draw(&PathElement::new(points, color.mix(0.5).stroke_width(1))).ok()?;
+        }
+        for (axis, name) in keys.iter().copied().chain([metric]).enumerate() {
+            root.draw(&PathElement::new([(x(axis), y(0.0)), (x(axis), y(1.0))], BLACK.stroke_width(1))).ok()?;
+            text(name, (x(axis) - 40, 30))?;
+        }
+        for (k, own) in values.iter().enumerate() {
+            for value in own.iter().step_by(own.len().div_ceil(12).max(1)) {
+                text(value, (x(k) + 5, y(place(k, value)) - 6))?;
+            }
+        }
+        for value in [low, high] {
+            text(&format!("{value:.4}"), (x(keys.len()) + 5, y(share(value)) - 6))?;
+        }
+        root.present().ok()
+    })();
+    if drawn.is_none() { String::new() } else { svg }
+}
