@@ -187,7 +187,7 @@ pub fn save(run: &Path, which: Which, state: &Snapshot) -> Result<()> {
     let folder = run.join("checkpoint");
     let fail = |e: std::io::Error| Error::write(&path, &e);
     std::fs::create_dir_all(&folder).map_err(fail)?;
-    let part = tempfile::Builder::new().prefix(".part-").tempfile_in(&folder).map_err(fail)?.into_temp_path();
+    let part = part().tempfile_in(&folder).map_err(fail)?.into_temp_path();
     let broken = |m: String| Error::Job(format!("{}: {m}", path.display()));
     let metadata = Metadata {
         progress: state.progress.clone(),
@@ -207,6 +207,15 @@ pub fn save(run: &Path, which: Which, state: &Snapshot) -> Result<()> {
     part.persist(&path).map_err(|e| fail(e.error))
 }
 
+/// Temporary files that become others: with the permissions of those.
+fn part() -> tempfile::Builder<'static, 'static> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".part-");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
+
 /// Writes a file whole or not at all.
 ///
 /// # Errors
@@ -215,7 +224,7 @@ pub fn write_atomically(path: &Path, pieces: &[&[u8]]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let fail = |e: std::io::Error| Error::write(path, &e);
     std::fs::create_dir_all(folder).map_err(fail)?;
-    let mut file = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).map_err(fail)?;
+    let mut file = part().tempfile_in(folder).map_err(fail)?;
     for piece in pieces {
         file.write_all(piece).map_err(fail)?;
     }

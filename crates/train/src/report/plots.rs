@@ -138,9 +138,11 @@ pub fn critical_difference(ranks: &[(String, f64)], critical: f64) -> String {
         return String::new();
     };
     let height = 90 + 18 * shown.len() as u32;
+    let longest = shown.iter().map(|r| r.0.len()).max().unwrap_or(0) as u32;
+    let width = 560 + 7 * longest;
     let mut svg = String::new();
     let drawn = (|| {
-        let root = SVGBackend::with_string(&mut svg, (900, height)).into_drawing_area();
+        let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
         root.fill(&WHITE).ok()?;
         let x = |rank: f64| 40 + ((rank - low) / (high - low).max(1.0) * 420.0) as i32;
         let line = |from: (i32, i32), to: (i32, i32), width: u32| {
@@ -154,8 +156,9 @@ pub fn critical_difference(ranks: &[(String, f64)], critical: f64) -> String {
             text(&tick.to_string(), (x(tick) - 3, 30))?;
             tick += 1.0;
         }
-        line((x(low), 18), (x(low + critical), 18), 2)?;
-        text(&format!("critical difference {critical:.2}"), (x(low + critical) + 8, 10))?;
+        let end = x(low + critical).min(480);
+        line((x(low), 18), (end, 18), 2)?;
+        text(&format!("critical difference {critical:.2}"), (end + 8, 10))?;
         for (i, (label, rank)) in shown.iter().enumerate() {
             let y = 80 + 18 * i as i32;
             line((x(*rank), 50), (x(*rank), y), 1)?;

@@ -24,7 +24,7 @@ const STYLE: &str = ":root{--text:#222;--ground:#fff;--line:#ddd;--soft:#f4f4f4;
 svg{background:#fff;border-radius:4px}}\
 body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:var(--text);background:var(--ground)}\
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid var(--line);text-align:right}\
-td:first-child,th:first-child{text-align:left}th{cursor:pointer;position:sticky;top:0;background:var(--ground)}\
+td{white-space:nowrap}td:first-child,th:first-child{text-align:left;white-space:normal}th{cursor:pointer;position:sticky;top:0;background:var(--ground)}\
 tr.best td{background:var(--best)}h2{margin-top:2.5rem}.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots svg{max-width:100%;height:auto}\
 .scroll{max-height:36rem;overflow:auto}input{font:inherit;padding:.3rem .6rem;width:min(24rem,100%);color:inherit;background:var(--soft);border:1px solid var(--line)}\
 pre{background:var(--soft);padding:1rem;overflow:auto}";

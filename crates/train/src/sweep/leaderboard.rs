@@ -1,6 +1,6 @@
 //! Which settings are best, and which differences are more than chance.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use metrics::significance::{
     Friedman, average_ranks, critical_difference, friedman, holm, mean_and_deviation, wilcoxon,
@@ -44,6 +44,11 @@ pub struct Leaderboard {
     pub pairs: Vec<(String, f64)>,
 }
 
+/// A chance in words.
+fn chance(p: f64) -> String {
+    if p < 1e-4 { "p < 0.0001".into() } else { format!("p = {p:.4}") }
+}
+
 /// Where a value belongs: data set, seed, fold.
 type Place<'a> = (&'a str, u64, Option<usize>);
 
@@ -51,14 +56,14 @@ impl Leaderboard {
     /// Of the finished trials; none where there are none with this metric.
     pub fn new(finished: &[Finished], metric: &str) -> Option<Self> {
         let up = direction(metric) != Ok(Direction::Down);
-        let mut labels: Vec<String> = Vec::new();
+        let (mut labels, mut places) = (Vec::<String>::new(), HashMap::<String, usize>::new());
         let mut values: Vec<BTreeMap<Place, f64>> = Vec::new();
         let mut data: Vec<String> = Vec::new();
         for done in finished {
             let Some(value) = done.metric(metric).filter(|v| v.is_finite()) else { continue };
             let label = done.trial.label();
-            let at = labels.iter().position(|l| *l == label).unwrap_or_else(|| {
-                labels.push(label);
+            let at = *places.entry(label).or_insert_with_key(|label| {
+                labels.push(label.clone());
                 values.push(BTreeMap::new());
                 labels.len() - 1
             });
@@ -140,8 +145,12 @@ impl Leaderboard {
         let mut out = Vec::new();
         if let Some(f) = &self.friedman {
             out.push(format!(
-                "Friedman over {} data sets: χ² = {:.3}, p = {:.4}; Iman-Davenport F = {:.3}, p = {:.4}",
-                self.complete, f.chi_squared, f.p_chi_squared, f.f, f.p_f
+                "Friedman over {} data sets: χ² = {:.3}, {}; Iman-Davenport F = {:.3}, {}",
+                self.complete,
+                f.chi_squared,
+                chance(f.p_chi_squared),
+                f.f,
+                chance(f.p_f)
             ));
         }
         if let Some(critical) = self.critical_difference {
@@ -149,9 +158,15 @@ impl Leaderboard {
         }
         if let Some((label, p)) = self.pairs.iter().find(|p| p.1 < ALPHA) {
             let best = &self.entries[0].label;
-            out.push(format!("Wilcoxon with Holm's correction: {best} against {label}: p = {p:.4}, and so on"));
+            let many = self.pairs.iter().filter(|p| p.1 < ALPHA).count();
+            out.push(format!(
+                "Wilcoxon over data sets, seeds and folds, with Holm's correction: {best} differs from {many} of {} others \
+                 at 0.05, the closest of them {label} ({})",
+                self.pairs.len(),
+                chance(*p)
+            ));
         } else if !self.pairs.is_empty() {
-            out.push("Wilcoxon with Holm's correction: nothing differs from the best at 0.05".into());
+            out.push("Wilcoxon over data sets, seeds and folds, with Holm's correction: nothing differs from the best at 0.05".into());
         }
         out
     }

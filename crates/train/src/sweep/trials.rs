@@ -32,7 +32,9 @@ pub struct Trial {
 impl Trial {
     /// Its settings in words: what its results are compared by.
     pub fn label(&self) -> String {
-        let words: Vec<String> = self.settings.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
+        // The name of a kind says enough: `loss=focal` for `loss.kind`.
+        let short = |key: &str| key.trim_end_matches(".kind").trim_end_matches(".method").to_owned();
+        let words: Vec<String> = self.settings.iter().map(|(k, v)| format!("{}={}", short(k), plain(v))).collect();
         if words.is_empty() { "base".into() } else { words.join(" ") }
     }
 }
