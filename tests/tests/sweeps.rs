@@ -53,7 +53,8 @@ fn every_combination_runs_once_and_only_what_is_missing_the_next_time() {
     assert_eq!(first.code, 0, "{}{}", first.out, first.err);
     assert!(first.err.contains("16 trials, 16 of them to run, 2 side by side"), "{}", first.err);
     assert_eq!(trials(&w).len(), 16);
-    for words in ["loss=any_class model.hidden=[8]", "few", "many", "Friedman over 2 data sets", "not distinguishable"] {
+    for words in ["loss=any_class model.hidden=[8]", "few", "many", "Friedman over 2 data sets", "not distinguishable"]
+    {
         assert!(first.out.contains(words), "no {words} in {}", first.out);
     }
     let (head_row, rows) = results(&w, "s");
@@ -104,7 +105,8 @@ fn draws_conditions_and_folds_make_the_trials_they_should() {
     let ran = w.run(&["sweep", "d.toml", "--backend", "flex", "--out", "runs"]);
     assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
     let (head_row, rows) = results(&w, "d");
-    let folds: BTreeSet<&String> = rows.iter().map(|r| &r[head_row.iter().position(|h| h == "fold").unwrap()]).collect();
+    let folds: BTreeSet<&String> =
+        rows.iter().map(|r| &r[head_row.iter().position(|h| h == "fold").unwrap()]).collect();
     assert_eq!(folds.len(), 2);
 }
 
@@ -123,7 +125,11 @@ fn a_trial_that_fails_is_kept_with_its_error_and_takes_no_other_with_it() {
     let again = sweep(&w, "f.toml", head, &[]);
     assert!(again.code == 0 && again.err.contains("2 trials, 0 of them to run"), "{}", again.err);
     let status = w.ok(&["sweep", "status", "f.toml", "--out", "runs"]);
-    assert!(status.out.contains("failed: optimizer=sgd optimizer.learning_rate=1") && status.out.contains("the loss is "), "{}", status.out);
+    assert!(
+        status.out.contains("failed: optimizer=sgd optimizer.learning_rate=1") && status.out.contains("the loss is "),
+        "{}",
+        status.out
+    );
     let retried = sweep(&w, "f.toml", head, &["--retry"]);
     assert!(retried.code == 1 && retried.err.contains("2 trials, 1 of them to run"), "{}", retried.err);
 }
@@ -157,7 +163,8 @@ fn a_killed_trial_is_one_failure_and_a_stopped_sweep_goes_on() {
     wait_for(&|| events() == 2);
     kill("-INT", &sweep.id().to_string());
     assert_eq!(sweep.wait().unwrap().code(), Some(130));
-    let saved = trials(&w).iter().filter(|t| w.path(&format!("runs/trials/{t}/checkpoint/last.ckpt")).is_file()).count();
+    let saved =
+        trials(&w).iter().filter(|t| w.path(&format!("runs/trials/{t}/checkpoint/last.ckpt")).is_file()).count();
     assert_eq!(saved, 2);
     // Goes on; one of its trials is killed.
     let mut sweep = start();
@@ -202,7 +209,10 @@ fn mistakes_are_named_before_anything_runs() {
         ("metric = \"f1_makro\"", "metric = `f1_makro` is no metric; did you mean `f1_macro`?"),
         ("seeds = []", "seeds is empty: nothing to run"),
         ("[random]\nbudget = 0\n[random.space]", "random.budget = 0: nothing to run"),
-        ("[random]\nbudget = 2\n[random.space]\noptimizer.learning_rate = { logg = [1, 2] }", "known: uniform, log, integers, choices"),
+        (
+            "[random]\nbudget = 2\n[random.space]\noptimizer.learning_rate = { logg = [1, 2] }",
+            "known: uniform, log, integers, choices",
+        ),
         (
             "[random]\nbudget = 2\n[random.space]\noptimizer.learning_rate = { log = [0.0, 1.0] }",
             "random.space.optimizer.learning_rate: both numbers must be above 0",
@@ -220,5 +230,119 @@ fn mistakes_are_named_before_anything_runs() {
     let mut command = w.command(&["sweep", "s.toml", "--launcher", "slurm", "--out", "runs"]);
     let ran = Ran::of(command.env("PATH", ""));
     assert_eq!(ran.code, 2);
-    assert!(ran.error().starts_with("error: sbatch: not found; Slurm's commands must be on the PATH"), "{}", ran.error());
+    assert!(
+        ran.error().starts_with("error: sbatch: not found; Slurm's commands must be on the PATH"),
+        "{}",
+        ran.error()
+    );
+}
+
+/// A Slurm cluster of this machine alone; stopped at the end.
+#[cfg(target_os = "linux")]
+struct Cluster {
+    folder: tempfile::TempDir,
+    conf: String,
+}
+
+#[cfg(target_os = "linux")]
+impl Cluster {
+    fn script(command: &str, folder: &std::path::Path) -> std::process::Output {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/slurm-one-node");
+        std::process::Command::new(script).arg(command).arg(folder).output().unwrap()
+    }
+
+    fn start() -> Option<Self> {
+        let has = |name: &str| {
+            ["/usr/bin", "/usr/sbin"].iter().any(|folder| std::path::Path::new(folder).join(name).is_file())
+        };
+        let id = std::process::Command::new("id").arg("-u").output().unwrap();
+        if !(has("slurmctld") && has("munged") && id.stdout == b"0\n") {
+            eprintln!("SKIPPED: a cluster needs root, slurm-wlm and munge");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let started = Self::script("start", folder.path());
+        assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+        let conf = folder.path().join("slurm.conf").display().to_string();
+        Some(Self { folder, conf })
+    }
+
+    fn ask(&self, command: &str, arguments: &[&str]) -> String {
+        let output =
+            std::process::Command::new(command).args(arguments).env("SLURM_CONF", &self.conf).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.ask("scancel", &["--user", "root"]);
+        Self::script("stop", self.folder.path());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_job_array_survives_its_submitter_and_a_killed_job() {
+    let Some(cluster) = Cluster::start() else { return };
+    let w = Workspace::default();
+    let head = "seeds = [0, 1, 2]\n[slurm]\npartition = \"main\"\ncpus = 1\nmemory = \"200M\"\n[grid]\n\
+                loss.kind = [\"bce\", \"any_class\"]\noptimizer.learning_rate = [0.01, 0.003]\ntrain.epochs = [600]";
+    w.file("c.toml", &format!("{head}\n{BASE}"));
+    let args = ["sweep", "c.toml", "--backend", "flex", "--out", "runs", "--launcher", "slurm"];
+    let command = || {
+        let mut command = w.command(&args);
+        command.env("SLURM_CONF", &cluster.conf);
+        command
+    };
+    let listed = Ran::of(command().arg("--dry-run"));
+    for words in ["#SBATCH --array=0-11", "#SBATCH --partition=main", "#SBATCH --mem=200M", "12 trials"] {
+        assert!(listed.out.contains(words), "{}", listed.out);
+    }
+    // The submitting process dies; the array goes on.
+    let mut submitter = command().spawn().unwrap();
+    let since = Instant::now();
+    let running = || cluster.ask("squeue", &["--noheader", "--states", "RUNNING", "--format", "%i"]);
+    while running().trim().is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(60), "no job runs: {}", cluster.ask("squeue", &[]));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    submitter.kill().unwrap();
+    submitter.wait().unwrap();
+    // One of its jobs is killed.
+    let job = running().lines().next().unwrap_or_default().trim().to_owned();
+    cluster.ask("scancel", &["--full", "--signal=KILL", &job]);
+    // The same command waits for the array and submits what is missing again.
+    let ran = Ran::of(&mut command());
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.err.contains("is in the queue already: waiting for it"), "{}", ran.err);
+    assert!(ran.err.contains("submitted job "), "the killed trial was not submitted again: {}", ran.err);
+    let (head_row, rows) = results(&w, "c");
+    let column = |name: &str| head_row.iter().position(|h| h == name).unwrap();
+    let done: BTreeSet<&String> = rows.iter().map(|r| &r[column("trial")]).collect();
+    assert_eq!(done.len(), 12);
+    // What cannot be asked for is refused, with what sbatch said; and a sweep can be cancelled.
+    w.file("bad.toml", &format!("{}\n{BASE}", head.replace("\"main\"", "\"nowhere\"").replace("[600]", "[601]")));
+    let refused = Ran::of(
+        w.command(&["sweep", "bad.toml", "--out", "runs", "--launcher", "slurm"]).env("SLURM_CONF", &cluster.conf),
+    );
+    assert_eq!(refused.code, 1);
+    assert!(
+        refused.error().starts_with("error: sbatch refused ") && refused.err.contains("partition"),
+        "{}",
+        refused.err
+    );
+    w.file("long.toml", &format!("{}\n{BASE}", head.replace("[600]", "[100000]")));
+    let long = ["sweep", "long.toml", "--backend", "flex", "--out", "runs", "--launcher", "slurm"];
+    let mut submitter = w.command(&long).env("SLURM_CONF", &cluster.conf).spawn().unwrap();
+    while running().trim().is_empty() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    submitter.kill().unwrap();
+    submitter.wait().unwrap();
+    let cancelled =
+        Ran::of(w.command(&["sweep", "cancel", "long.toml", "--out", "runs"]).env("SLURM_CONF", &cluster.conf));
+    assert!(cancelled.out.starts_with("cancelled job "), "{}{}", cancelled.out, cancelled.err);
 }

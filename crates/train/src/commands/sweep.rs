@@ -54,7 +54,9 @@ fn sweep(args: &SweepArgs, file: &Path) -> Result<()> {
     let interrupted: &AtomicBool = &INTERRUPTED;
     let ended = match args.launcher {
         Launcher::Slurm if spec.halving.is_some() => {
-            return Err(Error::Request("halving needs --launcher local: a job array does not wait for its best".into()));
+            return Err(Error::Request(
+                "halving needs --launcher local: a job array does not wait for its best".into(),
+            ));
         }
         Launcher::Slurm => slurm::run(&places, &name, &trials, &spec.slurm, (&place, args.retry), interrupted),
         Launcher::Local => {
@@ -85,7 +87,13 @@ fn sweep(args: &SweepArgs, file: &Path) -> Result<()> {
     }
 }
 
-fn dry_run(args: &SweepArgs, spec: &Spec, trials: &[Trial], places: &Places, (name, place): (&str, &[String])) -> Result<()> {
+fn dry_run(
+    args: &SweepArgs,
+    spec: &Spec,
+    trials: &[Trial],
+    places: &Places,
+    (name, place): (&str, &[String]),
+) -> Result<()> {
     let rows: Vec<Vec<String>> = trials
         .iter()
         .map(|t| {
@@ -135,7 +143,9 @@ fn board_table(board: &Leaderboard) -> String {
         .entries
         .iter()
         .map(|e| {
-            let cell = |c: &Option<(f64, f64, usize)>| c.map_or_else(|| "–".into(), |(m, d, n)| format!("{m:.4} ± {d:.4} ({n})"));
+            let cell = |c: &Option<(f64, f64, usize)>| {
+                c.map_or_else(|| "–".into(), |(m, d, n)| format!("{m:.4} ± {d:.4} ({n})"))
+            };
             let mut row = vec![e.label.clone()];
             row.extend(e.cells.iter().map(cell));
             row.push(e.rank.map_or_else(|| "–".into(), |r| format!("{r:.2}")));
@@ -155,7 +165,8 @@ fn status(file: &Path, out: &Path, watch: bool) -> Result<()> {
         let states: Vec<State> = trials.iter().map(|t| results::state(&places, &t.id)).collect();
         let count = |f: fn(&State) -> bool| states.iter().filter(|s| f(s)).count();
         let (done, failed) = (count(|s| *s == State::Done), count(|s| matches!(s, State::Failed(_))));
-        let begun = trials.iter().zip(&states).filter(|(t, s)| **s == State::Waiting && places.run(&t.id).exists()).count();
+        let begun =
+            trials.iter().zip(&states).filter(|(t, s)| **s == State::Waiting && places.run(&t.id).exists()).count();
         let waiting = trials.len() - done - failed - begun;
         let row = [trials.len(), done, begun, waiting, failed].map(|n| n.to_string()).to_vec();
         let mut text = table(&["trials", "done", "begun", "waiting", "failed"], &[row]);

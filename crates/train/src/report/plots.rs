@@ -264,11 +264,8 @@ pub fn parallel(keys: &[&str], metric: &str, lines: &[(Vec<Option<String>>, f64)
         let mut sorted: Vec<&(Vec<Option<String>>, f64)> = lines.iter().collect();
         sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
         for (settings, value) in sorted {
-            let mut points: Vec<(i32, i32)> = settings
-                .iter()
-                .enumerate()
-                .filter_map(|(k, v)| Some((x(k), y(place(k, v.as_ref()?)))))
-                .collect();
+            let mut points: Vec<(i32, i32)> =
+                settings.iter().enumerate().filter_map(|(k, v)| Some((x(k), y(place(k, v.as_ref()?))))).collect();
             points.push((x(keys.len()), y(share(*value))));
             let color = RGBColor((220.0 * share(*value)) as u8, 40, (220.0 * (1.0 - share(*value))) as u8);
             root.draw(&PathElement::new(points, color.mix(0.5).stroke_width(1))).ok()?;

@@ -64,7 +64,8 @@ fn page(name: &str, finished: &[Finished], spec: &Spec, trials: usize) -> String
         .collect();
     if let Some(best) = boards.first().and_then(|b| b.entries.first()) {
         let same = boards[0].entries.iter().filter(|e| e.among_best).count() - 1;
-        let _ = write!(out, " The best is <b>{}</b>; {same} others are not distinguishable from it.", escape(&best.label));
+        let _ =
+            write!(out, " The best is <b>{}</b>; {same} others are not distinguishable from it.", escape(&best.label));
     }
     out += "</p>";
     for (i, board) in boards.iter().enumerate() {
@@ -133,7 +134,11 @@ fn sensitivity(out: &mut String, finished: &[Finished], metric: &str) {
             .take(SHOWN)
             .collect();
         let keys: Vec<&str> = by_key.keys().copied().collect();
-        let _ = write!(out, "<h2>Settings together</h2><div class=\"plots\">{}</div>", plots::parallel(&keys, metric, &lines));
+        let _ = write!(
+            out,
+            "<h2>Settings together</h2><div class=\"plots\">{}</div>",
+            plots::parallel(&keys, metric, &lines)
+        );
     }
 }
 

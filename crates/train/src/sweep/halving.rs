@@ -65,7 +65,8 @@ impl Ladder {
     /// The next trial and rung to run; none while nobody may go on.
     pub fn next(&mut self) -> Option<(usize, usize)> {
         for rung in (0..self.rungs.len() - 1).rev() {
-            let candidate = (0..self.trials.len()).find(|&t| self.trials[t].sent == rung + 1 && self.may_go_on(t, rung));
+            let candidate =
+                (0..self.trials.len()).find(|&t| self.trials[t].sent == rung + 1 && self.may_go_on(t, rung));
             if let Some(t) = candidate {
                 self.trials[t].sent += 1;
                 return Some((t, rung + 1));

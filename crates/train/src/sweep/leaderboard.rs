@@ -94,10 +94,8 @@ impl Leaderboard {
             return None;
         }
         let complete: Vec<usize> = (0..data.len()).filter(|d| entries.iter().all(|e| e.cells[*d].is_some())).collect();
-        let table: Vec<Vec<f64>> = complete
-            .iter()
-            .map(|&d| entries.iter().map(|e| e.cells[d].map_or(f64::NAN, |c| c.0)).collect())
-            .collect();
+        let table: Vec<Vec<f64>> =
+            complete.iter().map(|&d| entries.iter().map(|e| e.cells[d].map_or(f64::NAN, |c| c.0)).collect()).collect();
         if !table.is_empty() {
             let ranks = average_ranks(&table, up);
             entries.iter_mut().zip(ranks).for_each(|(e, r)| e.rank = Some(r));
@@ -123,7 +121,8 @@ impl Leaderboard {
             })
             .collect();
         let corrected = holm(&chances);
-        let pairs: Vec<(String, f64)> = others.iter().map(|&o| labels[o].clone()).zip(corrected.iter().copied()).collect();
+        let pairs: Vec<(String, f64)> =
+            others.iter().map(|&o| labels[o].clone()).zip(corrected.iter().copied()).collect();
         let critical = critical_difference(entries.len(), complete.len(), ALPHA).filter(|_| complete.len() > 1);
         let friedman = friedman(&table, up);
         let top = entries[order[0]].rank;

@@ -116,7 +116,11 @@ pub fn run(places: &Places, trials: &[Trial], plan: &Plan, interrupted: &AtomicB
                             if let (Some(rung), Some(ladder)) = (job.rung, &mut queue.ladder) {
                                 ladder.ended(job.trial, rung, places, &trial.id);
                             }
-                            tracing::info!("{done}{of}: {what} {}: {:.1} s", trial.data, started.elapsed().as_secs_f64());
+                            tracing::info!(
+                                "{done}{of}: {what} {}: {:.1} s",
+                                trial.data,
+                                started.elapsed().as_secs_f64()
+                            );
                         }
                         Err(error) if interrupted.load(Ordering::Relaxed) => tracing::debug!("{}: {error}", trial.id),
                         Err(error) => {
@@ -196,7 +200,9 @@ fn one(
     }
     let ending = match status.code() {
         Some(code) => format!("it ended with code {code}"),
-        None => "it was killed, perhaps because memory ran out; fewer --jobs or a smaller train.batch_size may help".into(),
+        None => {
+            "it was killed, perhaps because memory ran out; fewer --jobs or a smaller train.batch_size may help".into()
+        }
     };
     let error = error_of(&log, &ending);
     write_atomically(&places.error(&trial.id), &[error.as_bytes(), b"\n"])?;

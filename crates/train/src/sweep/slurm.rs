@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Places;
 use super::results::{self, State};
 use super::runner::write_config;
 use super::spec::Slurm;
 use super::trials::Trial;
-use super::Places;
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 
@@ -56,7 +56,10 @@ pub fn script(places: &Places, name: &str, ids: &[&str], slurm: &Slurm, place: &
     }
     out += "esac\nif [ -f \"$id/checkpoint/last.ckpt\" ]; then how=(--resume); else how=(--config \"$id.toml\" --force); fi\n";
     let place = place.iter().map(|a| quoted(a)).collect::<Vec<_>>().join(" ");
-    out += &format!("{} --quiet --out \"$id\" \"${{how[@]}}\" {place} >/dev/null 2>\"$id.log\"\n", quoted(&program.display().to_string()));
+    out += &format!(
+        "{} --quiet --out \"$id\" \"${{how[@]}}\" {place} >/dev/null 2>\"$id.log\"\n",
+        quoted(&program.display().to_string())
+    );
     out += "code=$?\nif [ $code = 0 ]; then rm -f \"$id.log\" \"$id.error\"; elif [ $code != 130 ]; then\n";
     out += "  message=$(sed -n 's/^error: //p' \"$id.log\" | tail -n 1)\n";
     out += "  echo \"${message:-it ended with code $code}\" >\"$id.error\"\nfi\nexit $code\n";
@@ -127,7 +130,8 @@ fn submit(places: &Places, name: &str, ids: &[&str], slurm: &Slurm, place: &[Str
     let path = places.sweep.join("array.sh");
     write_atomically(&path, &[script(places, name, ids, slurm, place)?.as_bytes()])?;
     let absent = "sbatch: not found; Slurm's commands must be on the PATH (Debian: slurm-wlm), or use --launcher local";
-    let output = Command::new("sbatch").arg("--parsable").arg(&path).output().map_err(|_| Error::Request(absent.into()))?;
+    let output =
+        Command::new("sbatch").arg("--parsable").arg(&path).output().map_err(|_| Error::Request(absent.into()))?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(Error::Job(format!("sbatch refused {}: {}", path.display(), said.trim())));

@@ -127,7 +127,9 @@ impl Draw {
     fn check(&self, key: &str) -> Result<()> {
         let fails = match self {
             Self::Uniform([a, b]) => (!(a < b)).then_some("the first number must be below the second"),
-            Self::Log([a, b]) => (!(0.0 < *a && a < b)).then_some("both numbers must be above 0, the first below the second"),
+            Self::Log([a, b]) => {
+                (!(0.0 < *a && a < b)).then_some("both numbers must be above 0, the first below the second")
+            }
             Self::Integers([a, b]) => (a > b).then_some("the first number must not be above the second"),
             Self::Choices(values) => values.is_empty().then_some("there is nothing to choose from"),
         };
