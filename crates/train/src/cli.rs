@@ -79,9 +79,21 @@ pub struct TrainArgs {
     /// Continue the run in --out from its last (or best) checkpoint
     #[arg(long, value_enum, value_name = "STATE", num_args = 0..=1, default_missing_value = "last", requires = "out")]
     pub resume: Option<Which>,
+    /// Where events of epochs go; events.jsonl is always written
+    #[arg(long, value_enum, value_name = "LOG", value_delimiter = ',', default_value = "jsonl")]
+    pub log: Vec<EventLog>,
     /// Replace the run in --out
     #[arg(long, conflicts_with = "resume")]
     pub force: bool,
+}
+
+/// Where events of epochs go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EventLog {
+    /// `events.jsonl`.
+    Jsonl,
+    /// Also `tensorboard/`, which TensorBoard opens.
+    Tensorboard,
 }
 
 /// The subcommands.

@@ -33,4 +33,5 @@ pub mod step;
 pub mod stored_bank;
 pub mod stored_model;
 pub mod sweep;
+pub mod tensorboard;
 pub mod trainer;

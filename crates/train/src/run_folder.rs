@@ -14,6 +14,7 @@ use crate::checkpoint::write_atomically;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::splits::Splits;
+use crate::tensorboard;
 
 /// What to do with a folder that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +37,15 @@ const OWN: &[&str] = &[
     crate::report::DETAILS,
     crate::report::SAMPLING,
     "report.html",
+    "tensorboard",
 ];
 
 /// A run folder.
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+    /// Events go to TensorBoard's file too.
+    tensorboard: bool,
 }
 
 /// One line of `events.jsonl`.
@@ -160,7 +164,7 @@ impl RunFolder {
             }
         }
         fs::create_dir_all(&path).map_err(|e| Error::write(&path, &e))?;
-        Ok(Self { path })
+        Ok(Self { path, tensorboard: false })
     }
 
     fn next_free(name: &str) -> Result<Self> {
@@ -169,7 +173,7 @@ impl RunFolder {
         for n in 1.. {
             let path = runs.join(format!("{name}-{n}"));
             match fs::create_dir(&path) {
-                Ok(()) => return Ok(Self { path }),
+                Ok(()) => return Ok(Self { path, tensorboard: false }),
                 Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(Error::write(&path, &e)),
             }
@@ -185,7 +189,19 @@ impl RunFolder {
         if !path.join("config.toml").is_file() {
             return Err(Error::Request(format!("{}: no run here (no config.toml)", path.display())));
         }
-        Ok(Self { path: path.to_owned() })
+        // Who asked for TensorBoard's file once has it to the end.
+        let tensorboard = path.join(tensorboard::FILE).is_file();
+        Ok(Self { path: path.to_owned(), tensorboard })
+    }
+
+    /// The same, with events for TensorBoard as well.
+    pub fn with_tensorboard(self, wanted: bool) -> Self {
+        Self { tensorboard: self.tensorboard || wanted, ..self }
+    }
+
+    /// Whether events go to TensorBoard's file too.
+    pub fn has_tensorboard(&self) -> bool {
+        self.tensorboard
     }
 
     /// Takes `config.toml` back: the run never began.
@@ -265,7 +281,11 @@ impl RunFolder {
         let mut line = serde_json::to_vec(event).map_err(|e| Error::Job(e.to_string()))?;
         line.push(b'\n');
         let mut file = fs::OpenOptions::new().create(true).append(true).open(&path).map_err(fail)?;
-        file.write_all(&line).map_err(fail)
+        file.write_all(&line).map_err(fail)?;
+        if self.tensorboard {
+            tensorboard::append(&self.path, std::slice::from_ref(event))?;
+        }
+        Ok(())
     }
 
     /// The events so far; a line cut short by a kill is left out.
@@ -280,7 +300,11 @@ impl RunFolder {
     /// When the disk refuses.
     pub fn rewind_events(&self, epoch: usize) -> Result<()> {
         let mut bytes = Vec::new();
-        for event in self.events().iter().filter(|e| e.epoch <= epoch) {
+        let kept: Vec<Event> = self.events().into_iter().filter(|e| e.epoch <= epoch).collect();
+        if self.tensorboard {
+            tensorboard::rewrite(&self.path, &kept)?;
+        }
+        for event in &kept {
             bytes.extend(serde_json::to_vec(event).map_err(|e| Error::Job(e.to_string()))?);
             bytes.push(b'\n');
         }

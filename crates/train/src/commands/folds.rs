@@ -52,6 +52,7 @@ pub(super) fn run(
             // A fold that was begun and wrote nothing to continue from starts again.
             RunFolder::create(Some(&path), "", if resume { Existing::Replace } else { Existing::Refuse })?
         };
+        let of_fold = of_fold.with_tensorboard(folder.has_tensorboard());
         if !(begun && path.join("metrics.json").is_file()) {
             tracing::info!("fold {} of {folds}", fold + 1);
             let from = (begun && Which::Last.path(&path).is_file()).then_some(Which::Last);

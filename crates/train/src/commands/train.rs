@@ -10,7 +10,7 @@ use metrics::calibration::scaling::ScalingMethod;
 
 use crate::backend::{self, Chosen};
 use crate::checkpoint::Which;
-use crate::cli::TrainArgs;
+use crate::cli::{EventLog, TrainArgs};
 use crate::commands::{folds, predict, table};
 use crate::config::{self, Config, Source};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ pub(super) static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 pub fn run(args: &TrainArgs, display: Display) -> Result<()> {
     let config = read_config(args)?;
     let chosen = backend::choose(args.place.backend, args.place.device)?;
-    let folder = open_folder(args)?;
+    let folder = open_folder(args)?.with_tensorboard(args.log.contains(&EventLog::Tensorboard));
     watch_for_interrupts()?;
     let outcome = match (config.data.folds, config.data.fold) {
         (Some(folds), None) => folds::run(args.resume.is_some(), &config, folds, &chosen, &folder, display),
