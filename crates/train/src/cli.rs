@@ -116,10 +116,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write one HTML file for a run
+    /// Write one HTML file for a run, or for several side by side
     Report {
-        /// The run folder
-        run: PathBuf,
+        /// The run folders
+        #[arg(required = true)]
+        runs: Vec<PathBuf>,
+        /// Of several: the page
+        #[arg(long, value_name = "FILE", default_value = "comparison.html")]
+        output: PathBuf,
     },
     /// Shell completions on standard output
     Completions {

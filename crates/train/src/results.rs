@@ -59,7 +59,7 @@ pub fn look(
     let table = judge.metrics(&scores, &set.labels)?;
     let frequency = frequency_scores(&description.counts, set.len());
     let baseline = judge.with(rules.baseline.clone()).metrics(&frequency, &set.labels)?;
-    let details = Details::new(name, &scores, &judge.decide(&scores), set, &description.counts);
+    let details = Details::new(name, &scores, &judge.decision, set, &description.counts);
     Ok(SplitResult { table, baseline, scores, calibration, details })
 }
 

@@ -5,6 +5,7 @@ mod devices;
 mod evaluate;
 mod folds;
 mod predict;
+mod report;
 mod sweep;
 mod table;
 mod train;
@@ -30,10 +31,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Data(command)) => data::run(&command),
         Some(Command::Devices { json }) => devices::run(json),
-        Some(Command::Report { run }) => {
-            let path = crate::report::write(&crate::run_folder::RunFolder::open(&run)?)?;
-            table::say(&format!("report: {}\n", path.display()))
-        }
+        Some(Command::Report { runs, output }) => report::run(&runs, &output),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "train", &mut script);

@@ -1,5 +1,8 @@
 //! One HTML file for a run, complete in itself: no network, no scripts from elsewhere.
 
+pub mod comparison;
+mod mistakes;
+mod page;
 mod plots;
 mod sampling;
 pub mod sweep;
@@ -7,10 +10,10 @@ pub mod sweep;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use data::{Dataset, LabelRows};
+use data::Dataset;
 use losses::TrainingCounts;
 use metrics::ranking::label_curves;
-use metrics::{Scores, per_label};
+use metrics::{Decision, Scores, per_label};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -18,6 +21,9 @@ use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 use crate::run_folder::{BeforeAfter, Metrics, Protocol, RunFolder};
 
+use page::escape;
+
+pub use mistakes::Confusion;
 pub use sampling::{SAMPLING, Sampling};
 
 /// File of [`Details`] in a run folder.
@@ -54,11 +60,21 @@ pub struct Details {
     pub protocol: Protocol,
     /// Every label.
     pub labels: Vec<LabelRow>,
+    /// Labels decided for in the place of others.
+    #[serde(default)]
+    pub confusions: Vec<Confusion>,
+    /// (recall, precision) of all labels together.
+    #[serde(default)]
+    pub precision_recall: Vec<(f64, f64)>,
+    /// The score each label is decided at, where there is one.
+    #[serde(default)]
+    pub thresholds: Vec<f64>,
 }
 
 impl Details {
     /// Of one evaluated split.
-    pub fn new(split: &str, scores: &Scores<f32>, decided: &LabelRows, set: &Dataset, counts: &TrainingCounts) -> Self {
+    pub fn new(split: &str, scores: &Scores<f32>, decision: &Decision, set: &Dataset, counts: &TrainingCounts) -> Self {
+        let decided = &decision.decide(scores);
         let curves = match scores {
             Scores::Dense { columns, values } => label_curves(*columns, values, &set.labels),
             Scores::Top { columns, .. } => vec![None; *columns],
@@ -77,7 +93,17 @@ impl Details {
                 average_precision: curves[l].map(|c| c.0),
             })
             .collect();
-        Self { split: split.to_owned(), protocol: Protocol::Standard, labels }
+        Self {
+            split: split.to_owned(),
+            protocol: Protocol::Standard,
+            labels,
+            confusions: mistakes::confusions(decided, &set.labels, |l| set.schema.label_name(l)),
+            precision_recall: mistakes::precision_recall(scores, &set.labels),
+            thresholds: match decision {
+                Decision::Thresholds(own) => own.iter().map(|t| f64::from(*t)).collect(),
+                _ => Vec::new(),
+            },
+        }
     }
 }
 
@@ -103,12 +129,6 @@ pub fn write(folder: &RunFolder) -> Result<PathBuf> {
     Ok(path)
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}\
-table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem;border-bottom:1px solid #ddd;text-align:right}\
-td:first-child,th:first-child{text-align:left}h2{margin-top:2.5rem}.plots{display:flex;flex-wrap:wrap;gap:1rem}\
-pre{background:#f6f6f6;padding:1rem;overflow:auto}.oracle{background:#fdd;padding:.6rem 1rem;font-weight:bold}\
-.scroll{max-height:36rem;overflow:auto}th{position:sticky;top:0;background:#fff}";
-
 fn page(
     folder: &RunFolder,
     metrics: &Metrics,
@@ -121,12 +141,11 @@ fn page(
     let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
     let oracle = metrics.protocol == Protocol::Oracle;
     let neighbours = metrics.neighbours.as_ref().map(|n| format!(" Neighbours: {}.", escape(n))).unwrap_or_default();
+    out += &page::head(&name);
+    out += &summary(metrics, details);
     let _ = write!(
         out,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>{0} – longtail</title><style>{STYLE}</style>\
-         <h1>{0}</h1><p>{1} on {2}, seed {3}, model of epoch {4}, trained in {5:.1} s. Thresholds: {6}. Protocol: {7}.\
-         {neighbours}</p>",
-        escape(&name),
+        "<p>{} on {}, seed {}, model of epoch {}, trained in {:.1} s. Thresholds: {}. Protocol: {}.{neighbours}</p>",
         escape(&text(&environment["backend"])),
         escape(&text(&environment["adapter"])),
         environment["seed"],
@@ -149,13 +168,84 @@ fn page(
         let mark = mark(details.protocol);
         let _ = write!(out, "<h2>Labels ({} split{mark})</h2><div class=\"plots\">", escape(&details.split));
         out += &plots::frequency_against_f1(&details.labels, mark);
+        out += &plots::precision_recall(&details.precision_recall, mark);
+        out += &plots::frequency_against_threshold(&details.labels, &details.thresholds, mark);
         out += "</div>";
         out += &label_table(&details.labels, mark);
+        out += &confusion_table(&details.confusions, mark);
     }
     if let Some(sampling) = sampling {
         out += &sampling_section(sampling);
     }
-    let _ = writeln!(out, "<h2>Config</h2><pre>{}</pre></html>", escape(config));
+    out += &reproduction(environment, config);
+    out += &page::foot();
+    out
+}
+
+/// The run in a sentence or two.
+fn summary(metrics: &Metrics, details: Option<&Details>) -> String {
+    let split = metrics.split.iter().find(|s| s.0 == "test").or_else(|| metrics.split.iter().next());
+    let Some((split, table)) = split else { return "<p>Nothing was evaluated.</p>".into() };
+    let mark = mark(metrics.protocol);
+    let number = |name: &str| table.get(name).map_or_else(|| "–".into(), |v| format!("{v:.4}"));
+    let mut out = format!(
+        "<p>On the {} split{mark}: macro-F1 <b>{}</b>, micro-F1 <b>{}</b>, mAP {}, precision at 1 {}.",
+        escape(split),
+        number("f1_macro"),
+        number("f1_micro"),
+        number("map_macro"),
+        number("precision_at_1")
+    );
+    let baseline = metrics.baseline.get(split).and_then(|b| b.get("f1_macro"));
+    if let (Some(own), Some(baseline)) = (table.get("f1_macro"), baseline) {
+        let _ = write!(out, " By frequency alone macro-F1 would be {baseline:.4} ({:+.4}).", own - baseline);
+    }
+    if let Some(details) = details {
+        let shown: Vec<&LabelRow> = details.labels.iter().filter(|l| l.positives > 0).collect();
+        let silent = shown.iter().filter(|l| l.predicted == 0).count();
+        let rare: Vec<f64> = shown.iter().filter(|l| l.train_positives <= 20).map(|l| l.f1).collect();
+        let _ = write!(out, " {silent} of {} labels that occur are never predicted.", shown.len());
+        if !rare.is_empty() {
+            let mean = rare.iter().sum::<f64>() / rare.len() as f64;
+            let _ = write!(out, " Labels with at most 20 training positives: mean F1 {mean:.4} over {}.", rare.len());
+        }
+    }
+    out + "</p>"
+}
+
+fn confusion_table(confusions: &[Confusion], mark: &str) -> String {
+    let mut out = format!("<h2>Labels in the place of others{mark}</h2>");
+    if confusions.is_empty() {
+        return out + "<p>No instance misses a label and has a wrong one.</p>";
+    }
+    let mut rows = String::new();
+    for Confusion { missed, instead, count } in confusions {
+        let _ = write!(rows, "<tr><td>{}</td><td>{}</td><td>{count}</td></tr>", escape(missed), escape(instead));
+    }
+    page::searchable(&mut out, "confusions", &["missed", "decided for instead", "instances"], &rows);
+    out
+}
+
+/// Where it ran, on what, and how to run it again.
+fn reproduction(environment: &Value, config: &str) -> String {
+    let text = |key: &str| environment[key].as_str().map_or_else(|| environment[key].to_string(), str::to_owned);
+    let mut out = format!(
+        "<h2>Again</h2><p>longtail {} (commit {}), {} threads. The config below, kept as <code>config.toml</code> in the run \
+         folder, trains the same run: <code>train --config config.toml --backend {}</code>.</p>",
+        escape(&text("version")),
+        escape(&text("git_commit")),
+        environment["threads"],
+        escape(&text("backend"))
+    );
+    if let Some(files) = environment["data_sha256"].as_object().filter(|f| !f.is_empty()) {
+        out += "<table><thead><tr><th>data</th><th>SHA-256</th></tr></thead><tbody>";
+        for (path, sum) in files {
+            let sum = sum.as_str().unwrap_or_default();
+            let _ = write!(out, "<tr><td>{}</td><td><code>{}</code></td></tr>", escape(path), escape(sum));
+        }
+        out += "</tbody></table>";
+    }
+    let _ = write!(out, "<h2>Config</h2><pre>{}</pre>", escape(config));
     out
 }
 
@@ -168,11 +258,14 @@ fn mark(protocol: Protocol) -> &'static str {
 }
 
 fn metric_tables(metrics: &Metrics) -> String {
-    let mut out = String::from("<h2>Metrics</h2>");
+    let mut out = String::from("<h2>Metrics</h2><div class=\"plots\">");
     let standard = metrics.standard.iter().flatten().map(|e| (e, ""));
     for ((split, table), mark) in metrics.split.iter().map(|e| (e, mark(metrics.protocol))).chain(standard) {
-        let _ =
-            write!(out, "<table><tr><th>{}{mark}</th><th>model{mark}</th><th>by frequency</th></tr>", escape(split));
+        let _ = write!(
+            out,
+            "<div class=\"scroll\"><table><tr><th>{}{mark}</th><th>model{mark}</th><th>by frequency</th></tr>",
+            escape(split)
+        );
         let baseline = metrics.baseline.get(split);
         for (name, value) in table.iter() {
             let number = |v: Option<f64>| v.map_or_else(|| "–".into(), |v| format!("{v:.4}"));
@@ -180,9 +273,9 @@ fn metric_tables(metrics: &Metrics) -> String {
             let _ =
                 write!(out, "<tr><td>{}</td><td>{}</td><td>{baseline}</td></tr>", escape(name), number(Some(value)));
         }
-        out += "</table>";
+        out += "</table></div>";
     }
-    out
+    out + "</div>"
 }
 
 /// Figures before and after the fitted scaling, and the reliability diagram of each split.
@@ -226,16 +319,13 @@ fn sampling_section(sampling: &Sampling) -> String {
 }
 
 fn label_table(labels: &[LabelRow], mark: &str) -> String {
-    let mut out = format!(
-        "<div class=\"scroll\"><table><tr><th>label{mark}</th><th>training positives</th><th>positives</th><th>predicted</th>\
-         <th>precision</th><th>recall</th><th>F1</th><th>average precision</th></tr>",
-    );
+    let mut rows = String::new();
     let mut ordered: Vec<&LabelRow> = labels.iter().collect();
     ordered.sort_by_key(|l| std::cmp::Reverse(l.train_positives));
     for l in ordered {
         let ap = l.average_precision.map_or_else(|| "–".into(), |v| format!("{v:.4}"));
         let _ = write!(
-            out,
+            rows,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.4}</td><td>{:.4}</td><td>{:.4}</td><td>{ap}</td></tr>",
             escape(&l.label),
             l.train_positives,
@@ -246,9 +336,10 @@ fn label_table(labels: &[LabelRow], mark: &str) -> String {
             l.f1
         );
     }
-    out + "</table></div>"
-}
-
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let label = format!("label{mark}");
+    let rest = ["training positives", "positives", "predicted", "precision", "recall", "F1", "average precision"];
+    let columns: Vec<&str> = std::iter::once(label.as_str()).chain(rest).collect();
+    let mut out = String::new();
+    page::searchable(&mut out, "labels", &columns, &rows);
+    out
 }

@@ -47,6 +47,40 @@ pub fn frequency_against_f1(labels: &[LabelRow], mark: &str) -> String {
     })
 }
 
+/// Precision against recall of all labels together.
+pub fn precision_recall(curve: &[(f64, f64)], mark: &str) -> String {
+    if curve.is_empty() {
+        return String::new();
+    }
+    framed(
+        &format!("precision against recall, all labels together{mark}"),
+        "recall",
+        (0.0, 1.0),
+        (0.0, 1.02),
+        |chart| chart.draw_series(LineSeries::new(curve.iter().copied(), BLUE.stroke_width(2))).map(|_| ()),
+    )
+}
+
+/// The score each label is decided at against its training positives.
+pub fn frequency_against_threshold(labels: &[LabelRow], thresholds: &[f64], mark: &str) -> String {
+    if thresholds.len() != labels.len() {
+        // One for all labels, or none: nothing to see.
+        return String::new();
+    }
+    let points: Vec<(f64, f64)> =
+        labels.iter().zip(thresholds).map(|(l, t)| (((l.train_positives + 1) as f64).log10(), *t)).collect();
+    let right = points.iter().map(|p| p.0).fold(1.0, f64::max);
+    let (title, x) = (format!("threshold by training positives{mark}"), "log10(training positives + 1)");
+    framed(&title, x, (0.0, right * 1.05), (-0.02, 1.02), |chart| {
+        chart.draw_series(points.iter().map(|p| Circle::new(*p, 3, BLUE.mix(0.5).filled()))).map(|_| ())
+    })
+}
+
+/// A validation metric of several runs by epoch.
+pub fn runs(title: &str, lines: &[(String, Vec<(f64, f64)>)]) -> String {
+    draw(title, "epoch", lines, None)
+}
+
 /// How often instances with each label were trained on against its training positives.
 pub fn frequency_against_sampling(labels: &[(usize, Option<f64>)]) -> String {
     let points: Vec<(f64, f64)> = labels.iter().filter_map(|l| Some((((l.0 + 1) as f64).log10(), l.1?))).collect();

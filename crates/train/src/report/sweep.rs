@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use super::{escape, plots};
+use super::page::{self, escape};
+use super::plots;
 use crate::checkpoint::write_atomically;
 use crate::error::Result;
 use crate::sweep::Places;
@@ -19,23 +20,6 @@ const ALSO: [&str; 4] = ["f1_macro", "f1_micro", "map_macro", "precision_at_1"];
 /// Trials of the table of all trials, at most: the page stays small, `results.csv` has all.
 const SHOWN: usize = 2_000;
 
-const STYLE: &str = ":root{--text:#222;--ground:#fff;--line:#ddd;--soft:#f4f4f4;--best:#e6f4e6}\
-@media(prefers-color-scheme:dark){:root{--text:#ddd;--ground:#16181c;--line:#3a3d44;--soft:#22252b;--best:#1f3524}\
-svg{background:#fff;border-radius:4px}}\
-body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:2rem auto;padding:0 1rem;color:var(--text);background:var(--ground)}\
-table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem;border-bottom:1px solid var(--line);text-align:right}\
-td{white-space:nowrap}td:first-child,th:first-child{text-align:left;white-space:normal}th{cursor:pointer;position:sticky;top:0;background:var(--ground)}\
-tr.best td{background:var(--best)}h2{margin-top:2.5rem}.plots{display:flex;flex-wrap:wrap;gap:1rem}.plots svg{max-width:100%;height:auto}\
-.scroll{max-height:36rem;overflow:auto}input{font:inherit;padding:.3rem .6rem;width:min(24rem,100%);color:inherit;background:var(--soft);border:1px solid var(--line)}\
-pre{background:var(--soft);padding:1rem;overflow:auto}";
-
-const SCRIPT: &str = "document.querySelectorAll('table').forEach(t=>{const b=t.tBodies[0];\
-t.querySelectorAll('th').forEach((h,i)=>{let up=false;h.onclick=()=>{up=!up;\
-const v=r=>r.cells[i].textContent,n=s=>parseFloat(s);\
-[...b.rows].sort((x,y)=>{const p=n(v(x)),q=n(v(y)),c=isNaN(p)||isNaN(q)?v(x).localeCompare(v(y)):p-q;return up?c:-c}).forEach(r=>b.append(r))}})});\
-document.querySelectorAll('input[data-table]').forEach(f=>{f.oninput=()=>{const w=f.value.toLowerCase();\
-for(const r of document.getElementById(f.dataset.table).tBodies[0].rows)r.hidden=!r.textContent.toLowerCase().includes(w)}});";
-
 /// Writes `report.html` of a sweep; returns its path.
 ///
 /// # Errors
@@ -49,15 +33,8 @@ pub fn write(places: &Places, finished: &[Finished], spec: &Spec, trials: usize)
 
 fn page(name: &str, finished: &[Finished], spec: &Spec, trials: usize) -> String {
     let mut out = String::new();
-    let title = escape(name);
-    let _ = write!(
-        out,
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{title}</title><style>{STYLE}</style><h1>Sweep {title}</h1>\
-         <p>{} of {trials} trials have ended; compared by {}.",
-        finished.len(),
-        escape(&spec.metric)
-    );
+    out += &page::head(&format!("Sweep {name}"));
+    let _ = write!(out, "<p>{} of {trials} trials have ended; compared by {}.", finished.len(), escape(&spec.metric));
     let boards: Vec<Leaderboard> = std::iter::once(spec.metric.as_str())
         .chain(ALSO.into_iter().filter(|m| *m != spec.metric))
         .filter_map(|metric| Leaderboard::new(finished, metric))
@@ -78,7 +55,7 @@ fn page(name: &str, finished: &[Finished], spec: &Spec, trials: usize) -> String
     }
     sensitivity(&mut out, finished, &spec.metric);
     all_trials(&mut out, finished, &spec.metric);
-    let _ = write!(out, "<script>{SCRIPT}</script></html>");
+    out += &page::foot();
     out
 }
 
@@ -143,17 +120,12 @@ fn sensitivity(out: &mut String, finished: &[Finished], metric: &str) {
 }
 
 fn all_trials(out: &mut String, finished: &[Finished], metric: &str) {
-    let _ = write!(
-        out,
-        "<h2>Trials</h2><p><input data-table=\"trials\" placeholder=\"search\" aria-label=\"search trials\"></p>\
-         <div class=\"scroll\"><table id=\"trials\"><thead><tr><th>settings</th><th>data</th><th>seed</th><th>fold</th>\
-         <th>{}</th><th>epoch</th><th>seconds</th><th>trial</th></tr></thead><tbody>",
-        escape(metric)
-    );
+    *out += "<h2>Trials</h2>";
+    let mut rows = String::new();
     for Finished { trial, metrics } in finished.iter().take(SHOWN) {
         let value = Finished { trial, metrics: metrics.clone() }.metric(metric);
         let _ = write!(
-            out,
+            rows,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{}</td></tr>",
             escape(&trial.label()),
             escape(&trial.data),
@@ -165,7 +137,7 @@ fn all_trials(out: &mut String, finished: &[Finished], metric: &str) {
             trial.id
         );
     }
-    *out += "</tbody></table></div>";
+    page::searchable(out, "trials", &["settings", "data", "seed", "fold", metric, "epoch", "seconds", "trial"], &rows);
     if finished.len() > SHOWN {
         let _ = write!(out, "<p>The first {SHOWN} of {} trials; results.csv has all.</p>", finished.len());
     }
