@@ -196,6 +196,23 @@ fn halving_gives_the_whole_training_to_the_best_alone() {
 }
 
 #[test]
+fn tpe_learns_from_validation_data_and_goes_on_where_it_was() {
+    let w = Workspace::default();
+    let head = "[tpe]\nbudget = 12\nseed = 1\n[tpe.space]\noptimizer.learning_rate = { log = [1e-6, 1e-1] }\n\
+                loss.kind = { choices = [\"bce\", \"any_class\"] }\nloss.lambda = { uniform = [0.0, 0.2] }\n\
+                [conditions.\"loss.lambda\"]\n\"loss.kind\" = \"any_class\"";
+    let ran = sweep(&w, "t.toml", head, &["--jobs", "2"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.out, ran.err);
+    assert_eq!(trials(&w).len(), 12);
+    let again = sweep(&w, "t.toml", head, &["--jobs", "2"]);
+    assert_eq!(again.out, ran.out);
+    assert!(again.err.matches("0 of them to run").count() == 6, "{}", again.err);
+    w.file("u.toml", &format!("{head}\n{}", BASE.replace("validation = 0.15\n", "")));
+    let refused = w.run(&["sweep", "u.toml", "--backend", "flex", "--out", "runs"]);
+    assert!(refused.code == 2 && refused.error().contains("never at the test split"), "{}", refused.err);
+}
+
+#[test]
 fn mistakes_are_named_before_anything_runs() {
     let w = Workspace::default();
     for (head, message) in [
@@ -217,6 +234,7 @@ fn mistakes_are_named_before_anything_runs() {
             "[random]\nbudget = 2\n[random.space]\noptimizer.learning_rate = { log = [0.0, 1.0] }",
             "random.space.optimizer.learning_rate: both numbers must be above 0",
         ),
+        ("[grid]\nloss.kind = [\"bce\"]\n[tpe]\nbudget = 2\n[tpe.space]", "tpe goes without grid, random and halving"),
         ("[griid]\nloss.kind = [\"bce\"]", "unknown field `griid`"),
         ("[halving]\nfirst = 0", "halving.first must be at least 1"),
     ] {

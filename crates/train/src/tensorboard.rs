@@ -41,7 +41,7 @@ pub fn append(run: &Path, events: &[Event]) -> Result<()> {
 pub fn rewrite(run: &Path, events: &[Event]) -> Result<()> {
     let path = run.join(FILE);
     match std::fs::remove_file(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::write(&path, &e)),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::write(&path, &e)),
         _ => append(run, events),
     }
 }

@@ -13,8 +13,9 @@ use crate::report;
 use crate::sweep::leaderboard::Leaderboard;
 use crate::sweep::results::{self, State};
 use crate::sweep::runner::{self, Plan};
-use crate::sweep::spec::Spec;
-use crate::sweep::trials::{self, Trial};
+use crate::sweep::spec::{Random, Spec};
+use crate::sweep::tpe::Guide;
+use crate::sweep::trials::{self, Maker, Trial};
 use crate::sweep::{Places, slurm};
 
 /// Runs, shows or cancels a sweep.
@@ -38,12 +39,16 @@ fn places(out: &Path, file: &Path) -> Result<Places> {
 fn sweep(args: &SweepArgs, file: &Path) -> Result<()> {
     let spec = Spec::read(file)?;
     let places = places(&args.out, file)?;
-    let trials = trials::all(&spec, file, &places)?;
+    let maker = Maker::new(&spec, file, &places)?;
     let mut place = vec!["--backend".to_owned(), args.place.backend.to_string()];
     if let Some(device) = args.place.device {
         place.extend(["--device".into(), device.to_string()]);
     }
     let name = file.file_stem().map_or_else(|| "sweep".into(), |s| s.to_string_lossy().into_owned());
+    if let Some(random) = &spec.tpe {
+        return guided(args, &spec, random, &maker, &places, place);
+    }
+    let trials = trials::all(&spec, &maker)?;
     if args.dry_run {
         return dry_run(args, &spec, &trials, &places, (&name, &place));
     }
@@ -60,22 +65,83 @@ fn sweep(args: &SweepArgs, file: &Path) -> Result<()> {
         }
         Launcher::Slurm => slurm::run(&places, &name, &trials, &spec.slurm, (&place, args.retry), interrupted),
         Launcher::Local => {
-            let chosen = backend::choose(args.place.backend, args.place.device)?;
-            let on_cpu = matches!(chosen.backend, Backend::Flex | Backend::NdArray);
-            let jobs = match args.jobs {
-                n if n > 1 && !on_cpu => {
-                    tracing::info!("{}: trials queue for the one adapter", chosen.backend);
-                    1
-                }
-                n => n.max(1),
-            };
-            place[1] = chosen.backend.to_string();
+            let jobs = local(args, &mut place)?;
             let halving = spec.halving.clone().map(|h| (h, spec.metric.clone()));
             runner::run(&places, &trials, &Plan { jobs, place, retry: args.retry, halving }, interrupted)
         }
     };
-    // Whatever happened, what is finished is in the table.
-    let text = conclude(&spec, &trials, &places)?;
+    end(&spec, &trials, &places, ended)
+}
+
+/// Backend and number of trials side by side on this machine.
+fn local(args: &SweepArgs, place: &mut [String]) -> Result<usize> {
+    let chosen = backend::choose(args.place.backend, args.place.device)?;
+    place[1] = chosen.backend.to_string();
+    let on_cpu = matches!(chosen.backend, Backend::Flex | Backend::NdArray);
+    if args.jobs > 1 && !on_cpu {
+        tracing::info!("{}: trials queue for the one adapter", chosen.backend);
+        return Ok(1);
+    }
+    Ok(args.jobs.max(1))
+}
+
+/// A sweep whose settings are chosen by what came of earlier ones: as many proposals at a time as run side by side.
+///
+/// The same file, seed and jobs propose the same again: what has ended is not run twice.
+fn guided(
+    args: &SweepArgs,
+    spec: &Spec,
+    random: &Random,
+    maker: &Maker,
+    places: &Places,
+    mut place: Vec<String>,
+) -> Result<()> {
+    if args.dry_run || args.launcher == Launcher::Slurm {
+        return Err(Error::Request("tpe chooses as it goes: no --dry-run, and --launcher local alone".into()));
+    }
+    let mut guide = Guide::new(random)?;
+    watch_for_interrupts()?;
+    let jobs = local(args, &mut place)?;
+    let plan = Plan { jobs, place, retry: args.retry, halving: None };
+    let up = metrics::direction(&spec.metric) != Ok(metrics::Direction::Down);
+    let (mut all, mut failed) = (Vec::new(), 0);
+    let mut proposed = 0;
+    while proposed < guide.budget() {
+        let count = jobs.min(guide.budget() - proposed);
+        let proposals = (0..count).map(|_| guide.ask()).collect::<Result<Vec<_>>>()?;
+        proposed += count;
+        let trials = proposals.iter().map(|p| maker.with(&p.settings)).collect::<Result<Vec<_>>>()?;
+        let together: Vec<Trial> = trials.iter().flatten().cloned().collect();
+        if together.iter().any(|t| !t.config.data.has_validation()) {
+            let message =
+                "tpe looks at validation data, never at the test split; set data.validation in the base config";
+            return Err(Error::Request(message.into()));
+        }
+        match runner::run(places, &together, &plan, &INTERRUPTED) {
+            Ok(n) => failed += n,
+            Err(error) => {
+                all.extend(together);
+                return end(spec, &all, places, Err(error));
+            }
+        }
+        for (proposal, own) in proposals.iter().zip(&trials) {
+            let ended = results::finished(places, own);
+            let values: Vec<f64> =
+                ended.iter().filter_map(|f| f.metrics.split.get("validation")?.get(&spec.metric)).collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let value = (values.len() == own.len()).then_some(if up { -mean } else { mean });
+            guide.tell(proposal, value)?;
+        }
+        all.extend(together);
+    }
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    all.dedup_by(|a, b| a.id == b.id);
+    end(spec, &all, places, Ok(failed))
+}
+
+/// Whatever happened, what is finished is in the table; then how it ended.
+fn end(spec: &Spec, trials: &[Trial], places: &Places, ended: Result<usize>) -> Result<()> {
+    let text = conclude(spec, trials, places)?;
     let failed = ended?;
     say(&text)?;
     match failed {
@@ -160,7 +226,10 @@ fn board_table(board: &Leaderboard) -> String {
 fn status(file: &Path, out: &Path, watch: bool) -> Result<()> {
     let spec = Spec::read(file)?;
     let places = places(out, file)?;
-    let trials = trials::all(&spec, file, &places)?;
+    if spec.tpe.is_some() {
+        return Err(Error::Request("tpe chooses as it goes: its trials are in results.csv when it has ended".into()));
+    }
+    let trials = trials::all(&spec, &Maker::new(&spec, file, &places)?)?;
     loop {
         let states: Vec<State> = trials.iter().map(|t| results::state(&places, &t.id)).collect();
         let count = |f: fn(&State) -> bool| states.iter().filter(|s| f(s)).count();

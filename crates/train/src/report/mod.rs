@@ -100,7 +100,7 @@ impl Details {
             confusions: mistakes::confusions(decided, &set.labels, |l| set.schema.label_name(l)),
             precision_recall: mistakes::precision_recall(scores, &set.labels),
             thresholds: match decision {
-                Decision::Thresholds(own) => own.iter().map(|t| f64::from(*t)).collect(),
+                Decision::Thresholds(own) => own.clone(),
                 _ => Vec::new(),
             },
         }

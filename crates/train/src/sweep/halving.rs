@@ -63,7 +63,7 @@ impl Ladder {
     }
 
     /// The next trial and rung to run; none while nobody may go on.
-    pub fn next(&mut self) -> Option<(usize, usize)> {
+    pub fn climb(&mut self) -> Option<(usize, usize)> {
         for rung in (0..self.rungs.len() - 1).rev() {
             let candidate =
                 (0..self.trials.len()).find(|&t| self.trials[t].sent == rung + 1 && self.may_go_on(t, rung));
@@ -115,7 +115,7 @@ mod tests {
     fn the_best_third_goes_on_and_the_best_of_it_again() {
         let mut ladder = ladder(9);
         let mut order = Vec::new();
-        while let Some((t, rung)) = ladder.next() {
+        while let Some((t, rung)) = ladder.climb() {
             ladder.trials[t].ended.push(t as f64);
             order.push((t, rung));
         }

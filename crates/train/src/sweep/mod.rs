@@ -10,6 +10,7 @@ pub mod results;
 pub mod runner;
 pub mod slurm;
 pub mod spec;
+pub mod tpe;
 pub mod trials;
 
 use std::path::{Path, PathBuf};

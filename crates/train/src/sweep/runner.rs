@@ -157,7 +157,7 @@ fn take(queue: &Mutex<Queue>, changed: &Condvar, interrupted: &AtomicBool) -> Op
             return None;
         }
         let next = match &mut queue.ladder {
-            Some(ladder) => ladder.next().map(|(trial, rung)| Job { trial, rung: Some(rung) }),
+            Some(ladder) => ladder.climb().map(|(trial, rung)| Job { trial, rung: Some(rung) }),
             None => queue.waiting.next().map(|trial| Job { trial, rung: None }),
         };
         if next.is_some() {
@@ -222,7 +222,7 @@ fn wait(child: &mut Child, interrupted: &AtomicBool) -> Result<std::process::Exi
             interrupt(child);
         }
         std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(20));
+        pause = (pause * 2).min(Duration::from_millis(4));
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Spec {
     /// Settings drawn at random.
     #[serde(default)]
     pub random: Option<Random>,
+    /// Settings chosen by what came of earlier ones on validation data, in the place of grid and random.
+    #[serde(default)]
+    pub tpe: Option<Random>,
     /// Settings that go only with some values of others.
     #[serde(default)]
     pub conditions: BTreeMap<String, BTreeMap<String, Value>>,
@@ -112,7 +115,7 @@ pub struct Slurm {
 /// A distribution that a setting is drawn from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-enum Draw {
+pub enum Draw {
     /// Evenly between two numbers.
     Uniform([f64; 2]),
     /// Evenly between the logarithms of two numbers.
@@ -124,24 +127,36 @@ enum Draw {
 }
 
 impl Draw {
-    fn check(&self, key: &str) -> Result<()> {
+    fn check(&self, key: &str, part: &str) -> Result<()> {
         let fails = match self {
-            Self::Uniform([a, b]) => (!(a < b)).then_some("the first number must be below the second"),
-            Self::Log([a, b]) => {
-                (!(0.0 < *a && a < b)).then_some("both numbers must be above 0, the first below the second")
+            Self::Uniform([a, b]) => {
+                (a.is_nan() || b.is_nan() || a >= b).then_some("the first number must be below the second")
             }
+            Self::Log([a, b]) => (a.is_nan() || b.is_nan() || *a <= 0.0 || a >= b)
+                .then_some("both numbers must be above 0, the first below the second"),
             Self::Integers([a, b]) => (a > b).then_some("the first number must not be above the second"),
             Self::Choices(values) => values.is_empty().then_some("there is nothing to choose from"),
         };
-        fails.map_or(Ok(()), |what| Err(Error::Request(format!("random.space.{key}: {what}"))))
+        fails.map_or(Ok(()), |what| Err(Error::Request(format!("{part}.space.{key}: {what}"))))
     }
 
     fn draw(&self, rng: &mut ChaCha8Rng) -> Value {
+        let share = rng.random::<f64>();
+        self.at(match self {
+            Self::Uniform([a, b]) => a + (b - a) * share,
+            Self::Log([a, b]) => a.ln() + (b / a).ln() * share,
+            Self::Integers([a, b]) => *a as f64 + (b - a + 1) as f64 * share,
+            Self::Choices(values) => values.len() as f64 * share,
+        })
+    }
+
+    /// The value at a number: the value itself, its logarithm, or the whole number or choice below it.
+    pub(super) fn at(&self, number: f64) -> Value {
         match self {
-            Self::Uniform([a, b]) => Value::Float(round(a + (b - a) * rng.random::<f64>())),
-            Self::Log([a, b]) => Value::Float(round((a.ln() + (b / a).ln() * rng.random::<f64>()).exp())),
-            Self::Integers([a, b]) => Value::Integer(rng.random_range(*a..=*b)),
-            Self::Choices(values) => values[rng.random_range(0..values.len())].clone(),
+            Self::Uniform(_) => Value::Float(round(number)),
+            Self::Log(_) => Value::Float(round(number.exp())),
+            Self::Integers([a, b]) => Value::Integer((number.floor() as i64).clamp(*a, *b)),
+            Self::Choices(values) => values[(number.max(0.0) as usize).min(values.len() - 1)].clone(),
         }
     }
 }
@@ -173,6 +188,11 @@ impl Spec {
         }
         if spec.seeds.is_empty() {
             return Err(named("seeds is empty: nothing to run".into()));
+        }
+        if spec.tpe.is_some() && (!spec.grid.is_empty() || spec.random.is_some() || spec.halving.is_some()) {
+            return Err(named(
+                "tpe goes without grid, random and halving; choices in tpe.space take their place".into(),
+            ));
         }
         if let Some(halving) = &spec.halving
             && (halving.first == 0 || halving.factor < 2)
@@ -207,23 +227,7 @@ impl Spec {
     pub fn draws(&self) -> Result<Vec<Vec<Setting>>> {
         use rand::SeedableRng;
         let Some(random) = &self.random else { return Ok(vec![Vec::new()]) };
-        if random.budget == 0 {
-            return Err(Error::Request("random.budget = 0: nothing to run".into()));
-        }
-        let is_draw = |v: &Value| v.as_table().is_some_and(|t| t.values().all(|v| !v.is_table()));
-        let mut flat = Vec::new();
-        flatten("", &random.space, &is_draw, &mut flat);
-        let mut space = Vec::new();
-        for (key, value) in flat {
-            let draw: Draw = value.try_into().map_err(|e: toml::de::Error| {
-                Error::Request(format!(
-                    "random.space.{key}: {}; known: uniform, log, integers, choices",
-                    e.message().lines().next().unwrap_or_default()
-                ))
-            })?;
-            draw.check(&key)?;
-            space.push((key, draw));
-        }
+        let space = draws_of(random, "random")?;
         let mut rng = ChaCha8Rng::seed_from_u64(random.seed);
         Ok((0..random.budget)
             .map(|_| space.iter().map(|(key, draw)| (key.clone(), draw.draw(&mut rng))).collect())
@@ -255,6 +259,31 @@ impl Spec {
             }
         })
     }
+}
+
+/// The distributions of a space by their settings. `part`: the table it stands in.
+///
+/// # Errors
+/// For a distribution that makes no sense, or nothing to draw.
+pub fn draws_of(random: &Random, part: &str) -> Result<Vec<(String, Draw)>> {
+    if random.budget == 0 {
+        return Err(Error::Request(format!("{part}.budget = 0: nothing to run")));
+    }
+    let is_draw = |v: &Value| v.as_table().is_some_and(|t| t.values().all(|v| !v.is_table()));
+    let mut flat = Vec::new();
+    flatten("", &random.space, &is_draw, &mut flat);
+    let mut space = Vec::new();
+    for (key, value) in flat {
+        let draw: Draw = value.try_into().map_err(|e: toml::de::Error| {
+            Error::Request(format!(
+                "{part}.space.{key}: {}; known: uniform, log, integers, choices",
+                e.message().lines().next().unwrap_or_default()
+            ))
+        })?;
+        draw.check(&key, part)?;
+        space.push((key, draw));
+    }
+    Ok(space)
 }
 
 /// `a.b.c` of nested tables, down to what `is_leaf` holds.

@@ -1,7 +1,7 @@
 //! From a sweep's file to trials: every combination as a whole config.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 use toml::Value;
@@ -44,51 +44,77 @@ pub fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// All trials of a sweep, equal ones once.
+/// Makes trials of settings.
+pub struct Maker<'a> {
+    spec: &'a Spec,
+    base: PathBuf,
+    /// The file that relative paths are seen from.
+    seen_from: PathBuf,
+}
+
+impl<'a> Maker<'a> {
+    /// Of a sweep; a base config in the sweep's file is kept with its results.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn new(spec: &'a Spec, file: &Path, places: &Places) -> Result<Self> {
+        let folder = file.parent().unwrap_or(Path::new("."));
+        let (base, seen_from) = match &spec.base {
+            Base::File(path) => (folder.join(path), folder.join(path)),
+            Base::Table(table) => {
+                let path = places.sweep.join("base.toml");
+                let text = toml::to_string(table).map_err(|e| Error::Request(format!("base: {e}")))?;
+                write_atomically(&path, &[text.as_bytes()])?;
+                (path, file.to_owned())
+            }
+        };
+        Ok(Self { spec, base, seen_from })
+    }
+
+    /// The settings of `wanted` that go together, on every data set, with every seed and fold.
+    ///
+    /// # Errors
+    /// For settings that are none, with the nearest known one.
+    pub fn with(&self, wanted: &[Setting]) -> Result<Vec<Trial>> {
+        let spec = self.spec;
+        let mut settings: Vec<Setting> = wanted.iter().filter(|(key, _)| spec.applies(key, wanted)).cloned().collect();
+        // A kind replaces the settings of another kind: it comes before them.
+        settings.sort_by_key(|(key, _)| !key.ends_with("kind"));
+        let folds: Vec<Option<usize>> = spec.folds.map_or_else(|| vec![None], |k| (0..k).map(Some).collect());
+        let mut out = Vec::new();
+        for (data, of_data) in spec.data_sets() {
+            for &seed in &spec.seeds {
+                for &fold in &folds {
+                    let mut text: Vec<String> = of_data.iter().chain(&settings).map(written).collect();
+                    text.push(format!("seed={seed}"));
+                    if let (Some(folds), Some(fold)) = (spec.folds, fold) {
+                        text.extend([format!("data.folds={folds}"), format!("data.fold={fold}")]);
+                    }
+                    let mut config = config::load(Source::File(&self.base), &text)?;
+                    config::resolve_paths(&mut config, Source::File(&self.seen_from));
+                    let (data, settings) = (data.clone(), settings.clone());
+                    out.push(Trial { id: id_of(&config)?, data, seed, fold, settings, config });
+                }
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// All trials of grid and random, equal ones once.
 ///
 /// # Errors
-/// For settings that are none, with the nearest known one, and for sweeps without a trial.
-pub fn all(spec: &Spec, file: &Path, places: &Places) -> Result<Vec<Trial>> {
-    let folder = file.parent().unwrap_or(Path::new("."));
-    let base = match &spec.base {
-        Base::File(path) => folder.join(path),
-        // Beside the sweep's file, so that its paths mean the same; kept with the sweep's results.
-        Base::Table(table) => {
-            let path = places.sweep.join("base.toml");
-            let text = toml::to_string(table).map_err(|e| Error::Request(format!("base: {e}")))?;
-            write_atomically(&path, &[text.as_bytes()])?;
-            path
-        }
-    };
-    let seen_from = if matches!(spec.base, Base::File(_)) { base.clone() } else { file.to_owned() };
+/// For settings that are none, with the nearest known one, and for conditions that leave a setting out of every trial.
+pub fn all(spec: &Spec, maker: &Maker) -> Result<Vec<Trial>> {
     let (grid, draws) = (spec.grid()?, spec.draws()?);
-    let folds: Vec<Option<usize>> = spec.folds.map_or_else(|| vec![None], |k| (0..k).map(Some).collect());
-    let mut used = BTreeSet::new();
-    let (mut out, mut known) = (Vec::new(), BTreeSet::new());
-    for (data, of_data) in spec.data_sets() {
-        for combination in combinations(&grid) {
-            for draw in &draws {
-                let wanted: Vec<Setting> = combination.iter().chain(draw).cloned().collect();
-                let mut settings: Vec<Setting> =
-                    wanted.iter().filter(|(key, _)| spec.applies(key, &wanted)).cloned().collect();
-                used.extend(settings.iter().map(|s| s.0.clone()));
-                // A kind replaces the settings of another kind: it comes before them.
-                settings.sort_by_key(|(key, _)| !key.ends_with("kind"));
-                for &seed in &spec.seeds {
-                    for &fold in &folds {
-                        let mut text: Vec<String> = of_data.iter().chain(&settings).map(written).collect();
-                        text.push(format!("seed={seed}"));
-                        if let (Some(folds), Some(fold)) = (spec.folds, fold) {
-                            text.extend([format!("data.folds={folds}"), format!("data.fold={fold}")]);
-                        }
-                        let mut config = config::load(Source::File(&base), &text)?;
-                        config::resolve_paths(&mut config, Source::File(&seen_from));
-                        let id = id_of(&config)?;
-                        if known.insert(id.clone()) {
-                            let (data, settings) = (data.clone(), settings.clone());
-                            out.push(Trial { id, data, seed, fold, settings, config });
-                        }
-                    }
+    let (mut out, mut known, mut used) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for combination in combinations(&grid) {
+        for draw in &draws {
+            let wanted: Vec<Setting> = combination.iter().chain(draw).cloned().collect();
+            for trial in maker.with(&wanted)? {
+                used.extend(trial.settings.iter().map(|s| s.0.clone()));
+                if known.insert(trial.id.clone()) {
+                    out.push(trial);
                 }
             }
         }
