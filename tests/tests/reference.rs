@@ -89,4 +89,27 @@ fn wgpu_backends_end_with_the_same_loss() {
     for loss in &losses[1..] {
         assert!((loss / losses[0] - 1.0).abs() < 0.01, "{losses:?}");
     }
+    if no_adapter {
+        return;
+    }
+    // Sparse rows on a device: only those that a batch names are copied, get a gradient and are updated.
+    let last_loss = |backend: &str| {
+        let more = [
+            "--set",
+            "train.epochs=2",
+            "--set",
+            "model.input=sparse",
+            "--backend",
+            backend,
+            "--out",
+            "sparse",
+            "--force",
+        ];
+        let mut command = w.command(&[&tests::SMALL[2..], &more].concat());
+        let ran = tests::Ran::of(command.env("CUBECL_AUTOTUNE_LEVEL", "minimal"));
+        assert_eq!(ran.code, 0, "{backend}: {}", ran.err);
+        w.timeless_events("sparse").last().unwrap()["loss"].as_f64().unwrap()
+    };
+    let (flex, wgpu) = (last_loss("flex"), last_loss("wgpu"));
+    assert!((flex / wgpu - 1.0).abs() < 1e-4, "{flex}, wgpu {wgpu}");
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
 use data::{Dataset, FeatureRows, LabelRows};
 use model::{Features, InputKind, RowBatch};
 
@@ -73,9 +73,21 @@ pub fn labels(labels: &LabelRows, instances: &[usize]) -> LabelRows {
     out
 }
 
-/// Targets of some instances, `[instances, labels]` of 0 and 1.
+/// Targets of some instances, `[instances, labels]` of 0 and 1. To a GPU only the places of the ones travel.
 pub fn targets(labels: &LabelRows, device: &Device) -> Tensor<2> {
     let columns = labels.columns();
+    if !host::is_host(device) && labels.nnz() > 0 {
+        let device = device.clone().without_autodiff();
+        let place = |(row, present): (usize, &[u32])| -> Vec<i32> {
+            present.iter().map(|&l| (row * columns + l as usize) as i32).collect()
+        };
+        let places: Vec<i32> = labels.rows().enumerate().flat_map(place).collect();
+        let (count, cells) = (places.len(), labels.len() * columns);
+        let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &device);
+        let ones = Tensor::<1>::ones([count], &device);
+        let flat = Tensor::<1>::zeros([cells], &device).select_assign(0, places, ones, IndexingUpdateOp::Add);
+        return flat.reshape([labels.len(), columns]);
+    }
     let mut values = vec![0f32; labels.len() * columns];
     for (row, present) in values.chunks_mut(columns.max(1)).zip(labels.rows()) {
         present.iter().for_each(|&l| row[l as usize] = 1.0);

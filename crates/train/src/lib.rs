@@ -18,6 +18,7 @@ pub mod evaluation;
 pub mod feeder;
 pub mod kept_data;
 pub mod learner;
+pub mod memory;
 pub mod negatives;
 pub mod optimizer;
 pub mod predictor;

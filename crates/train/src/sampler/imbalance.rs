@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::write_atomically;
 use crate::error::Result;
+use crate::memory::share;
 
 /// Neighbours looked at.
 const K: usize = 5;
@@ -87,7 +88,7 @@ pub(super) fn of_training(train: &Dataset, device: &Device) -> Result<Vec<f32>> 
 /// The five nearest other instances of each by Euclidean distance, ties by index.
 fn nearest(features: &FeatureRows, device: &Device) -> Result<Vec<Vec<u32>>> {
     let all: Vec<usize> = (0..features.len()).collect();
-    let bank = FeatureBank::new(Metric::Euclidean, features, device, LIMIT)?;
+    let bank = FeatureBank::new(Metric::Euclidean, features, device, share(LIMIT))?;
     let found = bank.closest(features, K, Some(&all), device);
     Ok(found.iter().map(|near| near.iter().map(|n| n.1).collect()).collect())
 }

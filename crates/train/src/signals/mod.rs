@@ -12,6 +12,7 @@ use losses::rarity::{TermRarity, idf};
 use losses::{AdaptiveThresholdConfig, Idf, LossError, NeighbourSource, TrainingCounts};
 
 use crate::error::{Error, Result};
+use crate::memory::share;
 
 pub use of_run::RunSignals;
 
@@ -109,9 +110,12 @@ impl SignalSource {
             return Err(LossError::Neighbours { k: config.k, rows: count }.into());
         }
         let search = match source {
-            Some(NeighbourSource::Features) => {
-                Search::Features(Arc::new(FeatureBank::new(Metric::Cosine, features()?, device, config.limit())?))
-            }
+            Some(NeighbourSource::Features) => Search::Features(Arc::new(FeatureBank::new(
+                Metric::Cosine,
+                features()?,
+                device,
+                share(config.limit()),
+            )?)),
             Some(NeighbourSource::Embedding) => Search::Embedding(None),
             _ => Search::Nothing,
         };
@@ -132,7 +136,7 @@ impl SignalSource {
             search,
             fixed: None,
             rarity,
-            limit: config.limit(),
+            limit: share(config.limit()),
             device: device.clone(),
         };
         match (&rows.embedding, source) {

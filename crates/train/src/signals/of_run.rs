@@ -12,6 +12,7 @@ use super::{Query, SignalSource, TrainingRows, no_hidden_layer};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::learner::Learner;
+use crate::memory::share;
 use crate::splits::Splits;
 
 /// Where the signals of a run come from; nowhere, for a loss without learnt thresholds.
@@ -45,7 +46,7 @@ impl RunSignals {
         let source = settings.uses_neighbours().then_some(settings.neighbours);
         if [source, prediction.flatten()].contains(&Some(NeighbourSource::Embedding)) {
             let width = config.model.embedding_width().ok_or_else(no_hidden_layer)?;
-            DenseBank::fits(train.len(), width, settings.limit())?;
+            DenseBank::fits(train.len(), width, share(settings.limit()))?;
         }
         let rows = TrainingRows {
             labels: Arc::new(train.labels.clone()),

@@ -14,6 +14,7 @@ use super::trials::Trial;
 use super::{Places, spec::Halving};
 use crate::checkpoint::{Which, write_atomically};
 use crate::error::{Error, Result};
+use crate::memory::SIDE_BY_SIDE;
 
 /// How trials are run.
 #[derive(Debug, Clone)]
@@ -185,6 +186,7 @@ fn one(
     let mut child = Command::new(program)
         .args(arguments(places, &trial.id, epochs, &plan.place))
         .env("RAYON_NUM_THREADS", threads.to_string())
+        .env(SIDE_BY_SIDE, plan.jobs.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(&log).map_err(fail)?)
