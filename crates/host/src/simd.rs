@@ -62,6 +62,23 @@ pub fn each_with(values: &mut [f32], others: &[f32], mut f: impl FnMut(&mut f32,
     }
 }
 
+/// [`each`] over threes: `f(value, first, second, lane)`.
+#[inline(always)]
+pub fn each_with_two(values: &mut [f32], a: &[f32], b: &[f32], mut f: impl FnMut(&mut f32, f32, f32, usize)) {
+    let whole = values.len().min(a.len()).min(b.len()) / LANES * LANES;
+    let (groups, rest) = values.split_at_mut(whole);
+    let ((a_groups, a_rest), (b_groups, b_rest)) = (a.split_at(whole), b.split_at(whole));
+    let others = a_groups.chunks_exact(LANES).zip(b_groups.chunks_exact(LANES));
+    for (group, (a, b)) in groups.chunks_exact_mut(LANES).zip(others) {
+        for (lane, ((value, a), b)) in group.iter_mut().zip(a).zip(b).enumerate() {
+            f(value, *a, *b, lane);
+        }
+    }
+    for (lane, ((value, a), b)) in rest.iter_mut().zip(a_rest).zip(b_rest).enumerate() {
+        f(value, *a, *b, lane);
+    }
+}
+
 /// `e^x`, 0 below -87.3 and finite above: 88 is the largest argument that counts.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use losses::{LossConfig, Reduction, TrainingCounts};
+use data::LabelRows;
+use losses::{LossConfig, Reduction, TrainingCounts, fused_pass};
 use serde_json::json;
 
 fn bench(c: &mut Criterion) {
@@ -51,5 +52,34 @@ fn bench(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, bench);
+/// The fused forms: value, losses of instances and gradient in one pass.
+fn fused(c: &mut Criterion) {
+    for [batch, labels] in [[128usize, 159usize], [128, 13_330], [1024, 13_330]] {
+        let mut group = c.benchmark_group(format!("fused/{batch}x{labels}"));
+        group.sample_size(10).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(200));
+        let logits: Vec<f32> = (0..batch * labels).map(|i| ((i * 37 % 101) as f32 - 70.0) * 0.08).collect();
+        let mut targets = LabelRows::new(labels);
+        for i in 0..batch {
+            let row: Vec<u32> = (0..labels as u32).filter(|l| (i * labels + *l as usize).is_multiple_of(53)).collect();
+            targets.push(&row);
+        }
+        let counts = TrainingCounts { labels: vec![20; labels], negatives: 10, instances: 10_000 };
+        for kind in
+            ["bce", "focal", "asymmetric", "class_balanced", "any_class", "zlpr", "two_way", "distribution_balanced"]
+        {
+            let Ok(config) = serde_json::from_value::<LossConfig>(json!({"kind": kind})) else { continue };
+            let Ok(loss) = config.init(&counts, &Device::flex()) else { continue };
+            let Some(fused) = loss.fused() else { continue };
+            let mut values = logits.clone();
+            group.bench_function(BenchmarkId::from_parameter(kind), |b| {
+                b.iter(|| {
+                    values.copy_from_slice(&logits);
+                    fused_pass(&fused, &mut values, &targets, None, 1e-3)
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, bench, fused);
 criterion_main!(benches);

@@ -126,15 +126,18 @@ impl DistributionBalanced {
             #[inline(always)]
             || {
                 let mut sums = [0.0; LANES];
-                let groups = values.chunks_mut(LANES).zip(inverse.chunks(LANES)).zip(bias.chunks(LANES));
-                for ((group, inverse), bias) in groups {
-                    for (lane, ((v, i), b)) in group.iter_mut().zip(inverse).zip(bias).enumerate() {
+                simd::each_with_two(
+                    values,
+                    inverse,
+                    bias,
+                    #[inline(always)]
+                    |v, i, b, lane| {
                         let (value, slope) = focused::<G>(lambda * (*v - b), gamma);
-                        let weight = weigh.label(*i);
+                        let weight = weigh.label(i);
                         sums[lane] += value * weight / lambda;
                         *v = slope * weight * scale;
-                    }
-                }
+                    },
+                );
                 sums
             },
         );

@@ -159,17 +159,41 @@ impl BatchLoss for TwoWay {
             let is_absent = line.top_neg > NEVER as f32;
             line.sum_neg = if is_absent { sum_of_exp(row, line.top_neg) } else { 0.0 };
         });
-        let mut columns = vec![Line::EMPTY; labels];
-        columns.par_chunks_mut(BLOCK).enumerate().for_each(|(b, lines)| {
-            let rows = || absent.chunks(labels).map(|row| &row[b * BLOCK..][..lines_of(b, labels)]);
-            for row in rows() {
-                lines.iter_mut().zip(row).for_each(|(line, z)| line.top_neg = line.top_neg.max(*z));
-            }
-            for row in rows() {
-                let terms = lines.iter_mut().zip(row).filter(|(line, _)| line.top_neg > NEVER as f32);
-                terms.for_each(|(line, z)| line.sum_neg += simd::exp(z - line.top_neg));
-            }
-        });
+        let (mut column_tops, mut column_sums) = (vec![NEVER as f32; labels], vec![0.0; labels]);
+        column_tops.par_chunks_mut(BLOCK).zip(column_sums.par_chunks_mut(BLOCK)).enumerate().for_each(
+            |(b, (tops, sums))| {
+                let rows = || absent.chunks(labels).map(|row| &row[b * BLOCK..][..lines_of(b, labels)]);
+                simd::vectorised(
+                    #[inline(always)]
+                    || {
+                        for row in rows() {
+                            simd::each_with(
+                                tops,
+                                row,
+                                #[inline(always)]
+                                |top, z, _| *top = top.max(z),
+                            );
+                        }
+                        for row in rows() {
+                            simd::each_with_two(
+                                sums,
+                                row,
+                                tops,
+                                #[inline(always)]
+                                |sum, z, top, _| *sum += simd::exp(z - top),
+                            );
+                        }
+                    },
+                );
+            },
+        );
+        // Where no instance lacks the label the line is silent.
+        let lines = column_tops.iter().zip(column_sums);
+        let line = |(&top_neg, sum): (&f32, f32)| {
+            let sum_neg = if top_neg > NEVER as f32 { sum } else { 0.0 };
+            Line { top_neg, sum_neg, ..Line::EMPTY }
+        };
+        let mut columns: Vec<Line> = lines.map(line).collect();
         for &(i, l, z) in &present {
             rows[i].top_pos = rows[i].top_pos.max(z);
             columns[l].top_pos = columns[l].top_pos.max(z);
@@ -187,16 +211,46 @@ impl BatchLoss for TwoWay {
         }
         // The classes' part is the loss of every instance of the batch.
         let (row_scale, column_scale) = (scale * by_row, scale * by_column * batch as f32);
+        let of_absent: Vec<f32> = of_labels.iter().map(|v| v.1 * column_scale).collect();
         let lines = logits.par_chunks_mut(labels).zip(absent.par_chunks(labels)).zip(rows.par_iter().zip(&own));
         lines.with_min_len(4).for_each(|((out, row), (line, own))| {
-            for (((out, z), column), of_label) in out.iter_mut().zip(row).zip(&columns).zip(&of_labels) {
-                *out = simd::exp(z - line.top_neg) * own.1 * row_scale
-                    + simd::exp(z - column.top_neg) * of_label.1 * column_scale;
-            }
+            let (top, factor) = (line.top_neg, own.1 * row_scale);
+            simd::vectorised(
+                #[inline(always)]
+                || {
+                    simd::each_with(
+                        out,
+                        row,
+                        #[inline(always)]
+                        |out, z, _| *out = simd::exp(z - top) * factor,
+                    );
+                    add_columns(out, row, &column_tops, &of_absent);
+                },
+            );
         });
         for (i, l, z) in present {
             logits[i * labels + l] = (z - rows[i].top_pos).exp() * own[i].2 * row_scale
                 + (z - columns[l].top_pos).exp() * of_labels[l].2 * column_scale;
+        }
+    }
+}
+
+/// `out ← out + e^{z - top} · factor`, label by label.
+#[inline(always)]
+fn add_columns(out: &mut [f32], row: &[f32], tops: &[f32], factors: &[f32]) {
+    let whole = out.len() / simd::LANES * simd::LANES;
+    let groups = out.chunks_mut(simd::LANES).zip(row.chunks(simd::LANES));
+    for (g, (out, row)) in groups.enumerate() {
+        let at = g * simd::LANES;
+        let (tops, factors) = (&tops[at..][..out.len()], &factors[at..][..out.len()]);
+        if at < whole {
+            for i in 0..simd::LANES {
+                out[i] += simd::exp(row[i] - tops[i]) * factors[i];
+            }
+        } else {
+            for i in 0..out.len() {
+                out[i] += simd::exp(row[i] - tops[i]) * factors[i];
+            }
         }
     }
 }
@@ -211,9 +265,13 @@ fn sum_of_exp(row: &[f32], top: f32) -> f32 {
         #[inline(always)]
         || {
             let mut sums = [0.0; simd::LANES];
-            for group in row.chunks(simd::LANES) {
-                group.iter().enumerate().for_each(|(lane, z)| sums[lane] += simd::exp(z - top));
+            let whole = row.len() / simd::LANES * simd::LANES;
+            for group in row[..whole].chunks_exact(simd::LANES) {
+                for (sum, z) in sums.iter_mut().zip(group) {
+                    *sum += simd::exp(z - top);
+                }
             }
+            sums.iter_mut().zip(&row[whole..]).for_each(|(sum, z)| *sum += simd::exp(z - top));
             simd::sum_lanes(&sums)
         },
     )
