@@ -178,6 +178,26 @@ fn a_killed_trial_is_one_failure_and_a_stopped_sweep_goes_on() {
     assert!(ended.code == 0 && ended.err.contains("3 trials, 1 of them to run"), "{}", ended.err);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_full_disk_loses_no_finished_trial() {
+    let w = Workspace::default();
+    let one = "[grid]\nmodel.hidden = [[8]]";
+    assert_eq!(sweep(&w, "disk.toml", one, &[]).code, 0);
+    w.file("disk.toml", &format!("[grid]\nmodel.hidden = [[8], [300], [400]]\n{BASE}"));
+    // Files may not grow beyond 64 KiB: checkpoints of the larger models fail as on a full disk.
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" sweep disk.toml --backend flex --out runs";
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-c", script]).arg(tests::binary()).current_dir(w.path("")).env("LONGTAIL_CACHE", w.path("cache"));
+    let full = Ran::of(&mut shell);
+    assert_eq!(full.code, 1, "{}{}", full.out, full.err);
+    assert!(full.err.contains("failed: ") && full.err.contains("the file grew beyond the limit of the system"), "{}", full.err);
+    let status = w.ok(&["sweep", "status", "disk.toml", "--out", "runs"]).out;
+    assert!(status.contains("model.hidden=[8]") && status.matches("failed: ").count() == 2, "{status}");
+    let mended = w.run(&["sweep", "disk.toml", "--backend", "flex", "--out", "runs", "--retry"]);
+    assert!(mended.code == 0 && mended.err.contains("3 trials, 2 of them to run"), "{}", mended.err);
+}
+
 #[test]
 fn halving_gives_the_whole_training_to_the_best_alone() {
     let w = Workspace::default();
