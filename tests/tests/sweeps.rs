@@ -191,7 +191,11 @@ fn a_full_disk_loses_no_finished_trial() {
     shell.args(["-c", script]).arg(tests::binary()).current_dir(w.path("")).env("LONGTAIL_CACHE", w.path("cache"));
     let full = Ran::of(&mut shell);
     assert_eq!(full.code, 1, "{}{}", full.out, full.err);
-    assert!(full.err.contains("failed: ") && full.err.contains("the file grew beyond the limit of the system"), "{}", full.err);
+    assert!(
+        full.err.contains("failed: ") && full.err.contains("the file grew beyond the limit of the system"),
+        "{}",
+        full.err
+    );
     let status = w.ok(&["sweep", "status", "disk.toml", "--out", "runs"]).out;
     assert!(status.contains("model.hidden=[8]") && status.matches("failed: ").count() == 2, "{status}");
     let mended = w.run(&["sweep", "disk.toml", "--backend", "flex", "--out", "runs", "--retry"]);
