@@ -31,18 +31,18 @@ pub fn sum_lanes(lanes: &Lanes) -> f32 {
     half[0]
 }
 
-/// `f(value, index, lane)` for every value, whole groups of [`LANES`] first: lane is where a sum over values goes.
+/// `f(value, lane)` for every value, whole groups of [`LANES`] first: lane is where a sum over values goes.
 #[inline(always)]
-pub fn each(values: &mut [f32], mut f: impl FnMut(&mut f32, usize, usize)) {
+pub fn each(values: &mut [f32], mut f: impl FnMut(&mut f32, usize)) {
     let whole = values.len() / LANES * LANES;
     let (groups, rest) = values.split_at_mut(whole);
-    for (g, group) in groups.chunks_exact_mut(LANES).enumerate() {
+    for group in groups.chunks_exact_mut(LANES) {
         for (lane, value) in group.iter_mut().enumerate() {
-            f(value, g * LANES + lane, lane);
+            f(value, lane);
         }
     }
     for (lane, value) in rest.iter_mut().enumerate() {
-        f(value, whole + lane, lane);
+        f(value, lane);
     }
 }
 
@@ -200,7 +200,7 @@ mod tests {
         let values: Vec<f32> = (0..1_003).map(|i| (i as f32 - 500.0) * 0.1).collect();
         let run = |z: &mut [f32]| {
             let mut sums = [0.0; LANES];
-            each(z, |v, _, lane| {
+            each(z, |v, lane| {
                 let (value, slope) = softplus_and_sigmoid(*v);
                 sums[lane] += value;
                 *v = slope;

@@ -246,7 +246,7 @@ fn presence_logit(values: &mut [f32], present: &[u32], absent: f32) -> f32 {
             each(
                 values,
                 #[inline(always)]
-                |v, _, lane| sums[lane] += *v,
+                |v, lane| sums[lane] += *v,
             );
             simd::sum_lanes(&sums)
         },

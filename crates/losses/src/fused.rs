@@ -112,7 +112,7 @@ pub(crate) fn elements(loss: &impl Element, row: Row) -> f32 {
                 None => each(
                     values,
                     #[inline(always)]
-                    |v, _, lane| {
+                    |v, lane| {
                         let (value, slope) = loss.absent(*v);
                         sums[lane] += value;
                         *v = slope * scale;

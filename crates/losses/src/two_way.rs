@@ -218,39 +218,23 @@ impl BatchLoss for TwoWay {
             simd::vectorised(
                 #[inline(always)]
                 || {
-                    simd::each_with(
+                    out.copy_from_slice(row);
+                    simd::each_with_two(
                         out,
-                        row,
+                        &column_tops,
+                        &of_absent,
                         #[inline(always)]
-                        |out, z, _| *out = simd::exp(z - top) * factor,
+                        |out, column_top, column_factor, _| {
+                            let z = *out;
+                            *out = simd::exp(z - top) * factor + simd::exp(z - column_top) * column_factor;
+                        },
                     );
-                    add_columns(out, row, &column_tops, &of_absent);
                 },
             );
         });
         for (i, l, z) in present {
             logits[i * labels + l] = (z - rows[i].top_pos).exp() * own[i].2 * row_scale
                 + (z - columns[l].top_pos).exp() * of_labels[l].2 * column_scale;
-        }
-    }
-}
-
-/// `out ← out + e^{z - top} · factor`, label by label.
-#[inline(always)]
-fn add_columns(out: &mut [f32], row: &[f32], tops: &[f32], factors: &[f32]) {
-    let whole = out.len() / simd::LANES * simd::LANES;
-    let groups = out.chunks_mut(simd::LANES).zip(row.chunks(simd::LANES));
-    for (g, (out, row)) in groups.enumerate() {
-        let at = g * simd::LANES;
-        let (tops, factors) = (&tops[at..][..out.len()], &factors[at..][..out.len()]);
-        if at < whole {
-            for i in 0..simd::LANES {
-                out[i] += simd::exp(row[i] - tops[i]) * factors[i];
-            }
-        } else {
-            for i in 0..out.len() {
-                out[i] += simd::exp(row[i] - tops[i]) * factors[i];
-            }
         }
     }
 }

@@ -68,14 +68,14 @@ fn log_sum_exp_with_gradient(values: &mut [f32], scale: f32) -> f32 {
             each(
                 values,
                 #[inline(always)]
-                |v, _, lane| tops[lane] = tops[lane].max(*v),
+                |v, lane| tops[lane] = tops[lane].max(*v),
             );
             let top = tops.iter().fold(0.0f32, |a, b| a.max(*b));
             let mut sums = [0.0; LANES];
             each(
                 values,
                 #[inline(always)]
-                |v, _, lane| {
+                |v, lane| {
                     *v = simd::exp(*v - top);
                     sums[lane] += *v;
                 },
@@ -85,7 +85,7 @@ fn log_sum_exp_with_gradient(values: &mut [f32], scale: f32) -> f32 {
             each(
                 values,
                 #[inline(always)]
-                |v, _, _| *v *= factor,
+                |v, _| *v *= factor,
             );
             top + sum.ln()
         },

@@ -15,7 +15,7 @@ mod pass;
 mod weights;
 
 pub use config::{InputKind, Model, ModelConfig, ModelError};
-pub use features::{Features, RowBatch};
+pub use features::{Features, RowBatch, Touched};
 pub use host_model::{ColumnGradient, HostGradient, HostModel};
 pub use mlp::{Activation, Mlp, MlpConfig, Norm};
 pub use pass::{Pass, RowTap};

@@ -66,13 +66,6 @@ pub fn features(rows: &FeatureRows, instances: &[usize], dense: bool, device: &D
     Prepared::of(rows, instances, dense).on(device)
 }
 
-/// Labels of the given instances.
-pub fn labels(labels: &LabelRows, instances: &[usize]) -> LabelRows {
-    let mut out = LabelRows::new(labels.columns());
-    instances.iter().for_each(|&i| out.push(labels.row(i)));
-    out
-}
-
 /// Targets of some instances, `[instances, labels]` of 0 and 1. To a GPU only the places of the ones travel.
 pub fn targets(labels: &LabelRows, device: &Device) -> Tensor<2> {
     let columns = labels.columns();

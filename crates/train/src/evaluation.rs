@@ -78,7 +78,7 @@ fn score_with(
     let mut total = 0.0;
     predictor.look_at_all(data, own, |instances, distances| {
         if let Some((loss, reduction)) = loss {
-            let targets = batches::targets(&batches::labels(&data.labels, instances), &distances.device());
+            let targets = batches::targets(&data.labels.select(instances), &distances.device());
             let mean = loss.forward(distances.clone(), targets).reduce(reduction);
             total += f64::from(host::HostView::of(&mean).as_slice()[0]) * instances.len() as f64;
         }

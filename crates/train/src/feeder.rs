@@ -7,7 +7,7 @@ use std::thread::Scope;
 
 use data::{Dataset, LabelRows};
 
-use crate::batches::{self, Prepared};
+use crate::batches::Prepared;
 
 /// Batches under way at most, where the sampler need not hear of one before it draws the next.
 const AHEAD: usize = 2;
@@ -26,7 +26,7 @@ impl HostBatch {
     /// Of these instances of `data`. `dense`: features as a matrix.
     pub fn of(data: &Dataset, instances: Vec<usize>, dense: bool) -> Self {
         let features = Prepared::of(&data.features, &instances, dense);
-        let labels = batches::labels(&data.labels, &instances);
+        let labels = data.labels.select(&instances);
         Self { instances, features, labels }
     }
 }

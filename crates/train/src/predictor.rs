@@ -100,7 +100,7 @@ impl Predictor {
     ) -> Result<()> {
         let oracle = self.signals().is_some_and(SignalSource::is_oracle);
         for instances in batches::chunks(data, self.batch) {
-            let targets = oracle.then(|| batches::targets(&batches::labels(&data.labels, &instances), &self.device));
+            let targets = oracle.then(|| batches::targets(&data.labels.select(&instances), &self.device));
             let sight = self.look(&data.features, &instances, own, targets.as_ref())?;
             each(&instances, sight.distances)?;
         }

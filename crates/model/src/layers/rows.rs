@@ -59,26 +59,12 @@ struct ByColumn {
 }
 
 impl ByColumn {
-    /// In O(entries + columns / 64): a bit for each column, and its rank from the bits before it.
     fn new(rows: &RowBatch) -> Self {
-        let mut bits = vec![0u64; rows.columns.div_ceil(64)];
-        rows.indices.iter().for_each(|&c| bits[c as usize / 64] |= 1 << (c % 64));
-        let (mut before, mut columns) = (Vec::with_capacity(bits.len()), Vec::new());
-        for (w, word) in bits.iter().enumerate() {
-            before.push(columns.len() as u32);
-            let mut left = *word;
-            while left != 0 {
-                columns.push(w as u32 * 64 + left.trailing_zeros());
-                left &= left - 1;
-            }
-        }
-        let rank = |c: u32| {
-            let below = bits[c as usize / 64] & ((1 << (c % 64)) - 1);
-            (before[c as usize / 64] + below.count_ones()) as usize
-        };
-        let mut starts = vec![0u32; columns.len() + 1];
+        let touched = rows.touched();
+        let rank = |c: u32| touched.rank(c);
+        let mut starts = vec![0u32; touched.columns.len() + 1];
         rows.indices.iter().for_each(|&c| starts[rank(c) + 1] += 1);
-        for k in 0..columns.len() {
+        for k in 0..touched.columns.len() {
             starts[k + 1] += starts[k];
         }
         let mut next = starts.clone();
@@ -91,7 +77,7 @@ impl ByColumn {
                 *at += 1;
             }
         }
-        Self { columns, starts, entries }
+        Self { columns: touched.columns, starts, entries }
     }
 }
 

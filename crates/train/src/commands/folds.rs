@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use metrics::MetricTable;
+use metrics::significance::mean_and_deviation;
 use serde::Serialize;
 
 use crate::backend::Chosen;
@@ -108,12 +109,9 @@ fn over_folds(all: &[Metrics], of: fn(&Metrics) -> &Tables, figure: fn(&[f64]) -
 }
 
 fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
+    mean_and_deviation(values).0
 }
 
-/// Sample standard deviation; 0 of a single value.
 fn deviation(values: &[f64]) -> f64 {
-    let mean = mean(values);
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    if values.len() > 1 { (squares / (values.len() - 1) as f64).sqrt() } else { 0.0 }
+    mean_and_deviation(values).1
 }

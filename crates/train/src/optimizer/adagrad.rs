@@ -78,12 +78,6 @@ impl Rule for Adagrad {
         }
     }
 
-    #[inline(always)]
-    fn idle(&self, values: &mut [f32], slots: &mut [&mut [f32]]) {
-        let [squares] = slots else { return };
-        values.iter_mut().zip(squares.iter_mut()).for_each(|(p, s)| self.apply(p, 0.0, s));
-    }
-
     /// Without decay a gradient of 0 changes nothing.
     fn missed(&self, _history: &History, _since: u64) -> Option<()> {
         None

@@ -150,14 +150,6 @@ impl Rule for Adam<'_> {
         }
     }
 
-    #[inline(always)]
-    fn idle(&self, values: &mut [f32], slots: &mut [&mut [f32]]) {
-        let [first, second] = slots else { return };
-        for ((p, m), v) in values.iter_mut().zip(first.iter_mut()).zip(second.iter_mut()) {
-            self.apply(p, 0.0, m, v);
-        }
-    }
-
     fn missed(&self, history: &History, since: u64) -> Option<Missed> {
         let [beta1, beta2] = self.config.betas;
         let (mut first, mut second, mut shrink) = (1.0f64, 1.0f64, 1.0f64);

@@ -28,9 +28,6 @@ pub(super) trait Rule: Sync {
     /// With a gradient.
     fn update(&self, values: &mut [f32], slots: &mut [&mut [f32]], gradient: &[f32]);
 
-    /// With gradient 0.
-    fn idle(&self, values: &mut [f32], slots: &mut [&mut [f32]]);
-
     /// What happened with gradient 0 after step `since` and before this one; none where nothing did, or where an update
     /// with gradient 0 has no closed form and every step has to be taken.
     fn missed(&self, history: &History, since: u64) -> Option<Self::Missed>;
@@ -73,6 +70,15 @@ struct Block<'a> {
     first_row: usize,
     values: &'a mut [f32],
     slots: Vec<&'a mut [f32]>,
+}
+
+impl Block<'_> {
+    /// Values and slots of its row `r`.
+    fn row(&mut self, r: usize, width: usize) -> (&mut [f32], Vec<&mut [f32]>) {
+        let range = r * width..(r + 1) * width;
+        let slots = self.slots.iter_mut().map(|s| &mut s[range.clone()]).collect();
+        (&mut self.values[range.clone()], slots)
+    }
 }
 
 /// Cuts values and slots at the same rows, into some blocks for every thread.
@@ -118,9 +124,8 @@ fn named(block: &mut Block, rows: &[u32], width: usize, mut each: impl FnMut(usi
         if r >= len {
             break;
         }
-        let range = r * width..(r + 1) * width;
-        let mut own: Vec<&mut [f32]> = block.slots.iter_mut().map(|s| &mut s[range.clone()]).collect();
-        each(k, &mut block.values[range], &mut own);
+        let (values, mut slots) = block.row(r, width);
+        each(k, values, &mut slots);
     }
 }
 
@@ -186,6 +191,7 @@ pub(super) fn spread(gradient: &ColumnGradient) -> Vec<f32> {
 /// Rows without a gradient are updated with gradient 0.
 pub(super) fn update_every_row(rule: &impl Rule, values: &mut [f32], slots: &mut [Vec<f32>], gradient: &RowGradient) {
     let width = gradient.width.max(1);
+    let nothing = vec![0.0; width];
     blocks(values, slots, width).into_par_iter().for_each(|mut block| {
         update_named(rule, &mut block, gradient);
         let mut next = gradient.rows.partition_point(|&r| (r as usize) < block.first_row);
@@ -194,19 +200,17 @@ pub(super) fn update_every_row(rule: &impl Rule, values: &mut [f32], slots: &mut
                 next += 1;
                 continue;
             }
-            let range = r * width..(r + 1) * width;
-            let mut own: Vec<&mut [f32]> = block.slots.iter_mut().map(|s| &mut s[range.clone()]).collect();
-            let values = &mut block.values[range.clone()];
+            let (values, mut slots) = block.row(r, width);
             host::simd::vectorised(
                 #[inline(always)]
-                || rule.idle(values, &mut own),
+                || rule.update(values, &mut slots, &nothing),
             );
         }
     });
 }
 
-/// The named rows make up for what they missed since their step of `last`: what a forward pass is about to read.
-pub(super) fn catch_up_named(
+/// The named rows make up for what they missed since their step of `last`.
+pub(super) fn catch_up(
     rule: &impl Rule,
     values: &mut [f32],
     slots: &mut [Vec<f32>],
@@ -227,33 +231,6 @@ pub(super) fn catch_up_named(
         });
     });
     rows.iter().for_each(|&r| last[r as usize] = history.now() as u32);
-}
-
-/// All rows make up for what they missed.
-pub(super) fn catch_up_all(
-    rule: &impl Rule,
-    values: &mut [f32],
-    slots: &mut [Vec<f32>],
-    history: &History,
-    last: &mut [u32],
-) {
-    let missed = missed_since(rule, history, last.iter().copied());
-    let width = values.len() / last.len().max(1);
-    let seen: &[u32] = last;
-    blocks(values, slots, width).into_par_iter().for_each(|block| {
-        let Block { first_row, values, mut slots } = block;
-        for (r, values) in values.chunks_exact_mut(width.max(1)).enumerate() {
-            if let Some(missed) = missed.get(&seen[first_row + r]).and_then(Option::as_ref) {
-                let range = r * width..(r + 1) * width;
-                let mut own: Vec<&mut [f32]> = slots.iter_mut().map(|s| &mut s[range.clone()]).collect();
-                host::simd::vectorised(
-                    #[inline(always)]
-                    || rule.catch_up(missed, values, &mut own),
-                );
-            }
-        }
-    });
-    last.fill(history.now() as u32);
 }
 
 /// What rows last updated at these steps missed, each step once.

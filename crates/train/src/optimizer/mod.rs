@@ -175,7 +175,9 @@ impl Optimizer {
     /// Before a forward pass over `features`: the rows it reads make up for what they missed.
     pub fn prepare(&mut self, learner: Learner, features: &Features) -> Learner {
         match features {
-            Features::Sparse(rows) if !self.waiting.is_empty() => self.settle_rows(learner, Some(&rows.touched())),
+            Features::Sparse(rows) if !self.waiting.is_empty() => {
+                self.settle_rows(learner, Some(&rows.touched().columns))
+            }
             _ => learner,
         }
     }
@@ -273,30 +275,20 @@ impl Optimizer {
 
     /// Lets rows make up for what they missed: the named ones, or all.
     fn catch_up(&self, values: &mut [f32], slots: &mut [Vec<f32>], last: &mut [u32], named: Option<&[u32]>) {
-        let rate = self.config.learning_rate();
+        let all: Vec<u32>;
+        let rows = match named {
+            Some(rows) => rows,
+            None => {
+                all = (0..last.len() as u32).collect();
+                &all
+            }
+        };
+        let (rate, missed) = (self.config.learning_rate(), (&self.history, last));
         match &self.config {
-            OptimizerConfig::Adam(c) => {
-                self.catch_up_by(&c.at(rate, self.steps, false), values, slots, last, named);
-            }
-            OptimizerConfig::AdamW(c) => {
-                self.catch_up_by(&c.at(rate, self.steps, true), values, slots, last, named);
-            }
-            OptimizerConfig::Sgd(c) => self.catch_up_by(&c.at(rate), values, slots, last, named),
-            OptimizerConfig::Adagrad(c) => self.catch_up_by(&c.at(rate), values, slots, last, named),
-        }
-    }
-
-    fn catch_up_by(
-        &self,
-        rule: &impl host::Rule,
-        values: &mut [f32],
-        slots: &mut [Vec<f32>],
-        last: &mut [u32],
-        named: Option<&[u32]>,
-    ) {
-        match named {
-            Some(rows) => host::catch_up_named(rule, values, slots, rows, (&self.history, last)),
-            None => host::catch_up_all(rule, values, slots, &self.history, last),
+            OptimizerConfig::Adam(c) => host::catch_up(&c.at(rate, self.steps, false), values, slots, rows, missed),
+            OptimizerConfig::AdamW(c) => host::catch_up(&c.at(rate, self.steps, true), values, slots, rows, missed),
+            OptimizerConfig::Sgd(c) => host::catch_up(&c.at(rate), values, slots, rows, missed),
+            OptimizerConfig::Adagrad(c) => host::catch_up(&c.at(rate), values, slots, rows, missed),
         }
     }
 

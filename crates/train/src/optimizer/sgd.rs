@@ -103,20 +103,6 @@ impl Rule for Sgd {
         }
     }
 
-    #[inline(always)]
-    fn idle(&self, values: &mut [f32], slots: &mut [&mut [f32]]) {
-        match slots {
-            [velocity] => {
-                for (p, u) in values.iter_mut().zip(velocity.iter_mut()) {
-                    let g = self.decay * *p;
-                    *u = self.momentum * *u + g;
-                    *p -= self.rate * if self.nesterov { g + self.momentum * *u } else { *u };
-                }
-            }
-            _ => values.iter_mut().for_each(|p| *p -= self.rate * self.decay * *p),
-        }
-    }
-
     fn missed(&self, history: &History, since: u64) -> Option<Missed> {
         let momentum = f64::from(self.momentum);
         let ahead = if self.nesterov { momentum } else { 1.0 };

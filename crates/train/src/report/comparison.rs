@@ -5,13 +5,14 @@ use std::fmt::Write;
 use std::path::Path;
 
 use metrics::{Direction, direction};
-use toml::{Table, Value};
+use toml::Table;
 
 use super::page::{self, escape};
 use super::plots;
 use crate::checkpoint::write_atomically;
 use crate::error::{Error, Result};
 use crate::run_folder::{Metrics, Protocol, RunFolder};
+use crate::sweep::spec::flatten;
 
 /// Validation metrics with a curve.
 const CURVES: [&str; 3] = ["loss", "f1_macro", "map_macro"];
@@ -52,23 +53,14 @@ fn read(path: &Path) -> Result<Run> {
     let file = path.join("config.toml");
     let text = std::fs::read_to_string(&file).map_err(|e| Error::Request(format!("{}: {e}", file.display())))?;
     let table: Table = toml::from_str(&text).map_err(|e| Error::Request(format!("{}: {e}", file.display())))?;
-    let mut settings = BTreeMap::new();
-    flatten("", &table, &mut settings);
+    let mut flat = Vec::new();
+    flatten("", &table, &|v| !v.is_table(), &mut flat);
+    let settings = flat.into_iter().map(|(key, value)| (key, value.to_string())).collect();
     let mut name = path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
     if metrics.protocol == Protocol::Oracle {
         name += ", oracle";
     }
     Ok(Run { name, metrics, settings, folder })
-}
-
-fn flatten(prefix: &str, table: &Table, out: &mut BTreeMap<String, String>) {
-    for (name, value) in table {
-        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
-        match value {
-            Value::Table(inner) => flatten(&key, inner, out),
-            other => drop(out.insert(key, other.to_string())),
-        }
-    }
 }
 
 fn split_of(metrics: &Metrics) -> Option<&metrics::MetricTable> {

@@ -122,8 +122,8 @@ fn sensitivity(out: &mut String, finished: &[Finished], metric: &str) {
 fn all_trials(out: &mut String, finished: &[Finished], metric: &str) {
     *out += "<h2>Trials</h2>";
     let mut rows = String::new();
-    for Finished { trial, metrics } in finished.iter().take(SHOWN) {
-        let value = Finished { trial, metrics: metrics.clone() }.metric(metric);
+    for done in finished.iter().take(SHOWN) {
+        let (Finished { trial, metrics }, value) = (done, done.metric(metric));
         let _ = write!(
             rows,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{:.2}</td><td>{}</td></tr>",

@@ -10,7 +10,6 @@ use super::{Batch, Context, Reading, StepLosses, Tail};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
-use crate::signals::Query;
 
 fn reading<const D: usize>(tensor: Tensor<D>) -> Reading {
     Reading::Device(plain(tensor).flatten(0, D - 1))
@@ -22,20 +21,13 @@ pub(super) fn forward(
     batch: &Batch,
     dropout: &mut ChaCha8Rng,
 ) -> Result<(StepLosses, Tail)> {
-    let Context { splits, loss, reduction, signals, wants, device } = context;
+    let Context { loss, reduction, signals, wants, device, .. } = context;
     let targets = batches::targets(batch.rows(), device);
     let mut pass = Pass::train(dropout);
     pass.labels = batch.sample.map(|s| s.columns.clone());
     let logits = learner.model.forward(batch.features, &mut pass);
     let (tape, embedding) = (pass.tape, pass.embedding);
-    let query = Query {
-        features: &splits.train.features,
-        instances: batch.instances,
-        own: true,
-        logits: &logits,
-        embedding: embedding.as_ref(),
-        targets: Some(&targets),
-    };
+    let query = context.query(batch, &logits, embedding.as_ref(), &targets);
     // The loss may work in place on what nobody else holds.
     let distances = match signals.distances(learner, query)? {
         Some(distances) => distances,

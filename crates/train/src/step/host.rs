@@ -16,7 +16,6 @@ use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
 use crate::optimizer::Gradients;
-use crate::signals::Query;
 
 /// What the logits lead to.
 struct Head {
@@ -73,7 +72,7 @@ fn probabilities(logits: &[f32]) -> Vec<f32> {
             each(
                 &mut out,
                 #[inline(always)]
-                |v, _, _| *v = softplus_and_sigmoid(*v).1,
+                |v, _| *v = softplus_and_sigmoid(*v).1,
             );
         },
     );
@@ -99,7 +98,7 @@ impl Head {
 
 /// Thresholds, and losses without a fused form: autodiff from the logits on.
 fn through_graph(model: &mut dyn HostModel, context: Context, learner: &Learner, batch: &Batch) -> Result<Head> {
-    let Context { splits, loss, reduction, signals, wants, device } = context;
+    let Context { loss, reduction, signals, wants, device, .. } = context;
     let (rows, labels) = (batch.labels.len(), batch.labels.columns());
     let leaf = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, [rows, labels]), device);
     let logits = leaf(model.logits().clone()).require_grad();
@@ -107,14 +106,7 @@ fn through_graph(model: &mut dyn HostModel, context: Context, learner: &Learner,
         Tensor::<2>::from_data(TensorData::new(values.to_vec(), [rows, width]), &device.clone().without_autodiff())
     });
     let targets = batches::targets(batch.labels, device);
-    let query = Query {
-        features: &splits.train.features,
-        instances: batch.instances,
-        own: true,
-        logits: &logits,
-        embedding: embedding.as_ref(),
-        targets: Some(&targets),
-    };
+    let query = context.query(batch, &logits, embedding.as_ref(), &targets);
     let distances = signals.distances(learner, query)?.unwrap_or_else(|| logits.clone());
     let mut values = HostView::of(&distances).as_slice().to_vec();
     let seen = wants.probabilities.then(|| probabilities(&values));

@@ -20,7 +20,7 @@ use crate::learner::Learner;
 use crate::negatives::LabelSample;
 use crate::optimizer::Gradients;
 use crate::sampler::Wants;
-use crate::signals::RunSignals;
+use crate::signals::{Query, RunSignals};
 use crate::splits::Splits;
 
 /// How an update is computed.
@@ -68,6 +68,20 @@ pub struct Context<'a> {
     pub wants: Wants,
     /// With autodiff.
     pub device: &'a Device,
+}
+
+impl<'a> Context<'a> {
+    /// What the signals of a batch's thresholds are made from.
+    fn query(
+        &self,
+        batch: &'a Batch,
+        logits: &'a Tensor<2>,
+        embedding: Option<&'a Tensor<2>>,
+        targets: &'a Tensor<2>,
+    ) -> Query<'a> {
+        let (features, instances) = (&self.splits.train.features, batch.instances);
+        Query { features, instances, own: true, logits, embedding, targets: Some(targets) }
+    }
 }
 
 /// Numbers that a step leaves, perhaps still on the device.

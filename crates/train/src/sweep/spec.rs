@@ -287,7 +287,7 @@ pub fn draws_of(random: &Random, part: &str) -> Result<Vec<(String, Draw)>> {
 }
 
 /// `a.b.c` of nested tables, down to what `is_leaf` holds.
-fn flatten(prefix: &str, table: &Table, is_leaf: &impl Fn(&Value) -> bool, out: &mut Vec<Setting>) {
+pub(crate) fn flatten(prefix: &str, table: &Table, is_leaf: &impl Fn(&Value) -> bool, out: &mut Vec<Setting>) {
     for (name, value) in table {
         let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
         match value {
