@@ -7,6 +7,7 @@ mod dataset;
 mod error;
 pub mod formats;
 pub mod generate;
+mod label_graph;
 pub mod preprocess;
 mod sparse;
 pub mod split;
@@ -15,6 +16,7 @@ pub mod store;
 
 pub use dataset::{Dataset, Names, Schema};
 pub use error::DataError;
+pub use label_graph::LabelGraph;
 pub use sparse::{FeatureRows, LabelRows};
 
 /// SHA-256 of a file as stored (compressed files are not unpacked), in lower-case hexadecimal.

@@ -3,7 +3,7 @@
 use burn::module::Module;
 use burn::tensor::Device;
 use losses::{AdaptiveThresholds, LossConfig, TrainingCounts};
-use model::{Model, ModelConfig, ModelError, Weights, WeightsError};
+use model::{Model, ModelConfig, ModelError, Task, Weights, WeightsError};
 
 /// A model and its thresholds, on one device.
 #[derive(Debug, Clone)]
@@ -21,17 +21,17 @@ impl Learner {
     /// With fresh weights, which depend on `seed` alone.
     ///
     /// # Errors
-    /// For a setting out of range.
+    /// For a setting out of range, or data that the model is not made for.
     pub fn new(
         model: &ModelConfig,
         loss: &LossConfig,
-        features: usize,
+        task: Task,
         counts: &TrainingCounts,
         seed: u64,
         device: &Device,
     ) -> Result<Self, ModelError> {
         Ok(Self {
-            model: model.init(features, counts.labels.len(), seed, device)?,
+            model: model.init(task, seed, device)?,
             thresholds: loss.thresholds().map(|t| t.init_thresholds(counts, seed, device)),
         })
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use data::LabelRows;
 use losses::LossConfig;
+use model::ModelConfig;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -48,9 +49,9 @@ impl<'de> Deserialize<'de> for Negatives {
 }
 
 impl Negatives {
-    /// Whether this goes with the loss, the hidden layers and the sampler. `probabilities`: the sampler wants those of
+    /// Whether this goes with the loss, the model and the sampler. `probabilities`: the sampler wants those of
     /// all labels.
-    pub fn check(self, loss: &LossConfig, hidden: Option<usize>, probabilities: bool) -> Result<(), String> {
+    pub fn check(self, loss: &LossConfig, model: &ModelConfig, probabilities: bool) -> Result<(), String> {
         if self == Self::All {
             return Ok(());
         }
@@ -66,7 +67,14 @@ impl Negatives {
                     .into(),
             );
         }
-        if hidden.is_none() {
+        if !model.gives_some_labels() {
+            let kind = model.about().kind;
+            return Err(format!(
+                "loss.negatives needs a model whose labels can be computed apart, which {kind} is not: mlp, clif or \
+                 dela; or set loss.negatives = \"all\""
+            ));
+        }
+        if model.embedding_width(1, 1).is_none() {
             return Err("loss.negatives needs a hidden layer; set model.hidden, or loss.negatives = \"all\"".into());
         }
         if probabilities {

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use data::preprocess::Preprocess;
 use data::{Names, Schema};
 use losses::{AdaptiveThresholdConfig, NeighbourSource, TrainingCounts};
-use model::{ModelConfig, Weights};
+use model::{ModelConfig, Task, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::write_atomically;
@@ -136,8 +136,9 @@ pub fn load(
     let bytes = std::fs::read(&path).map_err(|e| Error::Request(format!("{}: {e}", path.display())))?;
     let bad = |e: model::WeightsError| Error::Request(format!("{}: {e}", path.display()));
     let weights = Weights::from_bytes(&bytes).map_err(bad)?;
+    let task = Task { features: description.features, labels: description.labels, graph: None };
     let learner = Learner {
-        model: description.model.init(description.features, description.labels, 0, device)?,
+        model: description.model.init(task, 0, device)?,
         thresholds: description.adaptive_threshold.as_ref().map(|c| c.init_thresholds(&description.counts, 0, device)),
     };
     let learner = learner.with(&weights).map_err(bad)?.valid();

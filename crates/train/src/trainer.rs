@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
+use data::LabelGraph;
 use losses::Loss;
 use metrics::{Decision, Direction, direction};
-use model::Weights;
+use model::{Task, Weights};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -108,8 +109,10 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Self, Learner)> {
         let device = device.clone().autodiff();
         let plain = device.clone().without_autodiff();
-        let (seed, features) = (config.seed, splits.schema().features);
-        let learner = Learner::new(&config.model, &config.loss.config, features, &splits.counts, seed, &device)?;
+        let graph = config.model.wants_graph().then(|| LabelGraph::new(&splits.train.labels));
+        let (features, labels) = (splits.schema().features, splits.schema().labels);
+        let task = Task { features, labels, graph: graph.as_ref() };
+        let learner = Learner::new(&config.model, &config.loss.config, task, &splits.counts, config.seed, &device)?;
         let loss = config.loss.config.init(&splits.counts, &plain)?;
         let signals = RunSignals::new(config, splits, &plain)?;
         let batch_size = config.train.batch_size;

@@ -1,14 +1,12 @@
 //! Samplers against golden numbers, and what they draw against what they should.
 
 use burn::tensor::Device;
-use data::{Dataset, FeatureRows, LabelRows, Schema};
+use data::{Dataset, FeatureRows, LabelGraph, LabelRows, Schema};
 use losses::neighbours::{DenseBank, MemoryLimit, Metric, SparseBank};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
-use train::sampler::{
-    LabelGraph, Sampler, SamplerConfig, Seen, instance_weights, local_imbalance, probabilities, quantise,
-};
+use train::sampler::{Sampler, SamplerConfig, Seen, instance_weights, local_imbalance, probabilities, quantise};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("golden/batch_selection.json")).unwrap()

@@ -6,7 +6,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use super::{rows, uniform};
+use super::{he_bound, rows, small_bias, uniform, uniform_within};
 use crate::{Features, Pass, RowBatch, RowTap};
 use host::{HostView, is_host, plain};
 
@@ -28,6 +28,19 @@ impl InputLayer {
     pub fn new(features: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         let weight = uniform([features, outputs], features, rng, device);
         Self { weight, bias: uniform([outputs], features, rng, device) }
+    }
+
+    /// A layer before (leaky) relu, as [`super::Linear::before_relu`]. `inputs`: all that the units see, where that is
+    /// more than the features.
+    pub fn before_relu(
+        [features, outputs]: [usize; 2],
+        inputs: usize,
+        slope: f64,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
+        let weight = uniform_within(he_bound(inputs, slope), [features, outputs], rng, device);
+        Self { weight, bias: small_bias(outputs, rng, device) }
     }
 
     /// `[batch, features]` → `[batch, outputs]`.

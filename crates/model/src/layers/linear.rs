@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
-use super::uniform;
+use super::{he_bound, small_bias, uniform, uniform_within};
 
 /// `x W + b`, weights and biases uniform in ±1/√inputs at the start.
 #[derive(Module, Debug)]
@@ -20,6 +20,13 @@ impl Linear {
     pub fn new(inputs: usize, outputs: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
         let weight = uniform([inputs, outputs], inputs, rng, device);
         Self { weight, bias: uniform([outputs], inputs, rng, device) }
+    }
+
+    /// A layer before (leaky) relu with this slope below 0: weights uniform in ±√(6 / ((1 + slope²) inputs)), biases in
+    /// [0, 0.1). Source: He et al., ICCV 2015.
+    pub fn before_relu(inputs: usize, outputs: usize, slope: f64, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let weight = uniform_within(he_bound(inputs, slope), [inputs, outputs], rng, device);
+        Self { weight, bias: small_bias(outputs, rng, device) }
     }
 
     /// `[batch, inputs]` → `[batch, outputs]`.

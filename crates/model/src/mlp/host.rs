@@ -109,7 +109,7 @@ impl Mlp {
 
 impl HostModel for HostMlp {
     fn forward(&mut self, model: &Model, features: &Features, labels: Option<&Arc<[u32]>>, rng: &mut ChaCha8Rng) {
-        let Model::Mlp(model) = model;
+        let Model::Mlp(model) = model else { return };
         self.batch = features.len();
         // A linear model gives all labels, as Mlp::forward does.
         let labels = labels.filter(|_| self.layers.len() > 1);
@@ -167,7 +167,7 @@ impl HostModel for HostMlp {
     }
 
     fn backward(&mut self, model: &Model, features: &Features) -> Vec<(ParamId, HostGradient)> {
-        let Model::Mlp(model) = model;
+        let Model::Mlp(model) = model else { return Vec::new() };
         let batch = self.batch;
         let mut out = Vec::with_capacity(2 * self.layers.len());
         for i in (0..self.layers.len()).rev() {

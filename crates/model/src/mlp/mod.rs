@@ -8,11 +8,12 @@ use burn::tensor::{Device, Tensor, activation};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{InputKind, ModelError};
+use crate::config::{About, InputKind, ModelError, MultiLabel, Settings, Task};
+use crate::host_model::HostModel;
 use crate::layers::{InputLayer, Linear};
 use crate::{Features, Pass};
 
-pub(crate) use host::HostMlp;
+use host::HostMlp;
 
 /// Slope of leaky relu below 0.
 const SLOPE: f64 = 0.01;
@@ -92,24 +93,22 @@ impl Default for MlpConfig {
     }
 }
 
-impl MlpConfig {
-    /// Makes the model with fresh weights.
-    ///
-    /// # Errors
-    /// For a layer without units or a dropout outside [0, 1).
-    pub fn init(
-        &self,
-        features: usize,
-        labels: usize,
-        rng: &mut ChaCha8Rng,
-        device: &Device,
-    ) -> Result<Mlp, ModelError> {
+impl Settings for MlpConfig {
+    type Model = Mlp;
+    const ABOUT: About = About {
+        kind: "mlp",
+        name: "multi-layer perceptron",
+        paper: "-",
+        good_for: "anything, to begin with; very many features or labels",
+    };
+    const GIVES_SOME_LABELS: bool = true;
+
+    fn init(&self, task: Task, rng: &mut ChaCha8Rng, device: &Device) -> Result<Mlp, ModelError> {
         if self.hidden.contains(&0) {
             return Err(ModelError::range("hidden", "a layer of 0 units", "every layer at least 1"));
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(ModelError::range("dropout", self.dropout, "at least 0 and below 1"));
-        }
+        ModelError::check_dropout(self.dropout)?;
+        let Task { features, labels, .. } = task;
         let mut widths = self.hidden.clone();
         widths.push(labels);
         let input = InputLayer::new(features, widths[0], rng, device);
@@ -125,6 +124,14 @@ impl MlpConfig {
             settings: self.clone(),
         })
     }
+
+    fn input(&self) -> InputKind {
+        self.input
+    }
+
+    fn embedding_width(&self, _features: usize, _labels: usize) -> Option<usize> {
+        self.hidden.last().copied()
+    }
 }
 
 /// Affine layers with an activation between them.
@@ -138,14 +145,12 @@ pub struct Mlp {
     settings: MlpConfig,
 }
 
-impl Mlp {
-    /// Labels it knows.
-    pub fn labels(&self) -> usize {
+impl MultiLabel for Mlp {
+    fn labels(&self) -> usize {
         self.layers.last().map_or(self.input.bias.dims()[0], |layer| layer.bias.dims()[0])
     }
 
-    /// Features of `[batch, features]` → logits `[batch, labels]`.
-    pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
+    fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
         let mut x = self.input.forward(features, pass);
         for (i, layer) in self.layers.iter().enumerate() {
             if let Some(norm) = self.batch_norms.get(i) {
@@ -165,5 +170,9 @@ impl Mlp {
             };
         }
         x
+    }
+
+    fn on_host(&self) -> Option<Box<dyn HostModel>> {
+        HostMlp::new(self).map(|m| Box::new(m) as Box<dyn HostModel>)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use losses::LossConfig;
+use model::LabelLoss;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -306,10 +308,24 @@ fn check(config: &Config) -> std::result::Result<(), String> {
         return Err("train.log_every = 0 is out of range: at least 1".into());
     }
     config.sampler.check(train.epochs)?;
-    let (hidden, by_scores) = (config.model.embedding_width(), config.sampler.looks_at_scores());
-    config.loss.negatives.check(&config.loss.config, hidden, by_scores)?;
+    check_label_loss(config)?;
+    config.loss.negatives.check(&config.loss.config, &config.model, config.sampler.looks_at_scores())?;
     config.optimizer.check()?;
     config.schedule.check()
+}
+
+/// A model with a label loss of its own leaves nothing for another one to do.
+fn check_label_loss(config: &Config) -> std::result::Result<(), String> {
+    let LabelLoss::Own { instead } = config.model.label_loss() else { return Ok(()) };
+    if config.loss.config == LossConfig::default() {
+        return Ok(());
+    }
+    let kind = config.model.about().kind;
+    let advice = instead.map(|setting| format!("set {setting}, or ")).unwrap_or_default();
+    Err(format!(
+        "model.kind = \"{kind}\" is trained by losses of its own, beside which this loss would do nothing; {advice}leave \
+         loss.kind = \"bce\""
+    ))
 }
 
 fn check_folds(data: &DataConfig) -> std::result::Result<(), String> {

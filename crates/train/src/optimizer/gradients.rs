@@ -77,8 +77,8 @@ pub struct Gradients {
 
 impl Gradients {
     /// Gathers what `backward` returned for the parameters of `learner`, and what the tape implies.
-    pub fn gather(learner: &Learner, mut gradients: AutodiffGradients, tape: Vec<RowTap>) -> Self {
-        let mut by_parameter = HashMap::new();
+    pub fn gather(&mut self, learner: &Learner, mut gradients: AutodiffGradients, tape: Vec<RowTap>) {
+        let mut by_parameter = std::mem::take(&mut self.by_parameter);
         for tap in tape {
             match tap {
                 RowTap::Sum { parameter, rows, output } => {
@@ -98,7 +98,7 @@ impl Gradients {
         if let Some(thresholds) = &learner.thresholds {
             thresholds.visit(&mut gather);
         }
-        Self { by_parameter: gather.out, spent: Vec::new() }
+        self.by_parameter = gather.out;
     }
 
     /// What `backward` returned for the thresholds learnt with the model, and nothing of the model.

@@ -10,9 +10,9 @@ mod host;
 mod schedule;
 mod sgd;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use burn::module::{Module, ModuleMapper, Param};
+use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 use model::Features;
 use model::layers::rows::row_indices;
@@ -163,7 +163,8 @@ impl Optimizer {
             gradients.clip(limit);
         }
         self.steps += 1;
-        let mut step = Step { optimizer: self, learning_rate: rates.model, gradients, path: Vec::new() };
+        let own: HashMap<ParamId, f64> = learner.model.rates().into_iter().collect();
+        let mut step = Step { optimizer: self, learning_rate: rates.model, own, gradients, path: Vec::new() };
         let model = learner.model.map(&mut step);
         step.learning_rate = rates.thresholds;
         step.path = vec![Learner::THRESHOLDS.to_owned()];
@@ -347,12 +348,14 @@ impl Optimizer {
 struct Step<'a> {
     optimizer: &'a mut Optimizer,
     learning_rate: f64,
+    /// Factors on the learning rate of single parameters.
+    own: HashMap<ParamId, f64>,
     gradients: &'a mut Gradients,
     path: Vec<String>,
 }
 
 impl Step<'_> {
-    fn update<const D: usize>(&mut self, old: Tensor<D>, gradient: Gradient) -> Tensor<D> {
+    fn update<const D: usize>(&mut self, old: Tensor<D>, learning_rate: f64, gradient: Gradient) -> Tensor<D> {
         let device = old.device();
         let shape = old.dims();
         let count: usize = shape.iter().product();
@@ -373,10 +376,10 @@ impl Step<'_> {
                 let values = values.reshape([count]);
                 let new = match gradient {
                     Gradient::DeviceRows { rows, values: gradient } => {
-                        self.optimizer.update_device_rows(self.learning_rate, values, &rows, gradient, &mut tensors)
+                        self.optimizer.update_device_rows(learning_rate, values, &rows, gradient, &mut tensors)
                     }
                     Gradient::Device(gradient) => {
-                        self.optimizer.update_device(self.learning_rate, values, gradient, &mut tensors)
+                        self.optimizer.update_device(learning_rate, values, gradient, &mut tensors)
                     }
                     _ => values,
                 };
@@ -391,7 +394,7 @@ impl Step<'_> {
                 let mut last = self.optimizer.waiting.remove(&name);
                 let mut data = ::host::into_data(values);
                 if let Ok(values) = data.as_mut_slice::<f32>() {
-                    self.optimizer.update_host(self.learning_rate, values, &host_gradient, &mut arrays, &mut last);
+                    self.optimizer.update_host(learning_rate, values, &host_gradient, &mut arrays, &mut last);
                 }
                 if let Some(last) = last {
                     self.optimizer.waiting.insert(name.clone(), last);
@@ -451,7 +454,10 @@ impl ModuleMapper for Step<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.gradients.take(param.id) {
             None => param,
-            Some(gradient) => param.map(|old| self.update(old, gradient).require_grad()),
+            Some(gradient) => {
+                let rate = self.learning_rate * self.own.get(&param.id).unwrap_or(&1.0);
+                param.map(|old| self.update(old, rate, gradient).require_grad())
+            }
         }
     }
 }

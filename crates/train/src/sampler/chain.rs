@@ -8,7 +8,7 @@
 use data::{Dataset, LabelRows};
 use rand_chacha::ChaCha8Rng;
 
-use super::label_graph::LabelGraph;
+use super::links::Links;
 use super::scored::weighed;
 use super::selection::{Marks, Plan, Selection};
 use super::{Refresh, Sampler, SamplerState, Seen, Wants};
@@ -18,7 +18,7 @@ pub(super) struct Chain {
     selection: Selection,
     labels: LabelRows,
     counts: Vec<usize>,
-    graph: LabelGraph,
+    links: Links,
     /// Instances of each label, ascending.
     carriers: Vec<Vec<u32>>,
     /// Labels of the current chain.
@@ -32,7 +32,7 @@ impl Chain {
     pub(super) fn new(train: &Dataset, plan: Plan, weights: Vec<f32>, refresh: Refresh) -> Self {
         Self {
             selection: Selection::new(train.len(), plan),
-            graph: LabelGraph::new(&train.labels),
+            links: Links::new(&train.labels),
             counts: train.labels.counts(),
             carriers: train.labels.by_label(),
             used: Marks::new(train.labels.columns()),
@@ -55,7 +55,7 @@ impl Chain {
             let mut label = self.rarest(first);
             while let Some(current) = label.filter(|_| out.len() < size) {
                 self.used.insert(current as usize);
-                label = self.graph.draw(current, |l| self.used.contains(l as usize), rng);
+                label = self.links.draw(current, |l| self.used.contains(l as usize), rng);
                 let Some(next) = label else { break };
                 let Some(instance) = self.selection.take_among(&self.carriers[next as usize], rng) else { break };
                 out.push(instance);

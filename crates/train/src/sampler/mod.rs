@@ -6,7 +6,7 @@
 mod chain;
 mod hardest;
 mod imbalance;
-mod label_graph;
+mod links;
 mod random;
 mod scored;
 mod selection;
@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 
 pub use imbalance::{Imbalance, instance_weights, local_imbalance};
-pub use label_graph::LabelGraph;
 pub use selection::{probabilities, quantise};
 pub use weighted::Weighted;
 

@@ -45,7 +45,10 @@ impl RunSignals {
         let train = &splits.train;
         let source = settings.uses_neighbours().then_some(settings.neighbours);
         if [source, prediction.flatten()].contains(&Some(NeighbourSource::Embedding)) {
-            let width = config.model.embedding_width().ok_or_else(no_hidden_layer)?;
+            let width = config
+                .model
+                .embedding_width(splits.schema().features, splits.schema().labels)
+                .ok_or_else(no_hidden_layer)?;
             DenseBank::fits(train.len(), width, share(settings.limit()))?;
         }
         let rows = TrainingRows {

@@ -3,10 +3,11 @@
 use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
 use host::plain;
-use model::Pass;
+use losses::{LossValues, Reduction};
+use model::{Outputs, Part, Pass};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Context, Reading, StepLosses, Tail};
+use super::{Batch, Context, Graph, Kernels, Reading, StepLosses, Tail};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
@@ -15,35 +16,95 @@ fn reading<const D: usize>(tensor: Tensor<D>) -> Reading {
     Reading::Device(plain(tensor).flatten(0, D - 1))
 }
 
+/// A model's own losses, reduced as the label loss is.
+fn own_losses(parts: Vec<(&'static str, Part)>, reduction: Reduction, labels: usize) -> Vec<(&'static str, Tensor<1>)> {
+    let divisor = if reduction == Reduction::Mean { labels.max(1) as f64 } else { 1.0 };
+    let reduced = |(name, part)| match part {
+        Part::Instances(values) => (name, Tensor::mean(values).div_scalar(divisor)),
+        Part::Batch(value) => (name, value.div_scalar(divisor)),
+    };
+    parts.into_iter().map(reduced).collect()
+}
+
+/// The losses of labels: what is trained by them, and what samplers see.
+struct Judged {
+    values: LossValues,
+    probabilities: Option<Reading>,
+}
+
+/// The label loss of logits, with thresholds where the loss has some.
+fn judge(
+    context: Context,
+    learner: &Learner,
+    batch: &Batch,
+    logits: Tensor<2>,
+    embedding: Option<&Tensor<2>>,
+    targets: Tensor<2>,
+) -> Result<Judged> {
+    let query = context.query(batch, &logits, embedding, &targets);
+    // The loss may work in place on what nobody else holds.
+    let distances = match context.signals.distances(learner, query)? {
+        Some(distances) => distances,
+        None => logits,
+    };
+    let probabilities = context.wants.probabilities.then(|| reading(sigmoid(plain(distances.clone()))));
+    let mut values = context.loss.forward(distances, targets);
+    if let Some(sample) = batch.sample {
+        let device = context.device.clone().without_autodiff();
+        let weights = Tensor::<1>::from_floats(sample.weights.as_slice(), &device);
+        values.labels = values.labels.map(|l| l * weights.unsqueeze());
+        values.label_count = sample.all;
+    }
+    Ok(Judged { values, probabilities })
+}
+
 pub(super) fn forward(
+    kernels: Kernels,
     context: Context,
     learner: &Learner,
     batch: &Batch,
     dropout: &mut ChaCha8Rng,
 ) -> Result<(StepLosses, Tail)> {
-    let Context { loss, reduction, signals, wants, device, .. } = context;
+    let Context { reduction, wants, device, .. } = context;
     let targets = batches::targets(batch.rows(), device);
     let mut pass = Pass::train(dropout);
+    pass.fused = kernels == Kernels::Fused;
     pass.labels = batch.sample.map(|s| s.columns.clone());
-    let logits = learner.model.forward(batch.features, &mut pass);
-    let (tape, embedding) = (pass.tape, pass.embedding);
-    let query = context.query(batch, &logits, embedding.as_ref(), &targets);
-    // The loss may work in place on what nobody else holds.
-    let distances = match signals.distances(learner, query)? {
-        Some(distances) => distances,
-        None => logits,
-    };
-    let probabilities = wants.probabilities.then(|| reading(sigmoid(plain(distances.clone()))));
-    let mut values = loss.forward(distances, targets);
-    if let Some(sample) = batch.sample {
-        let weights = Tensor::<1>::from_floats(sample.weights.as_slice(), &device.clone().without_autodiff());
-        values.labels = values.labels.map(|l| l * weights.unsqueeze());
-        values.label_count = sample.all;
+    let Outputs { logits, judged, weight, parts } = learner.model.outputs(batch.features, &targets, &mut pass);
+    let Pass { tape, embedding, cut, .. } = pass;
+    let predicted = judged.as_ref().map(|_| logits.clone());
+    let labels = batch.labels.columns();
+
+    let trained = weight > 0.0;
+    let (mut label_loss, mut losses, mut probabilities) = (None, None, None);
+    let mut named = Vec::new();
+    if trained || wants.losses || wants.probabilities {
+        let judged = judge(context, learner, batch, judged.unwrap_or(logits), embedding.as_ref(), targets.clone())?;
+        let per_instance = judged.values.per_instance();
+        losses = wants.losses.then(|| reading(per_instance.clone()));
+        probabilities = judged.probabilities;
+        if trained {
+            let reduced = judged.values.reduced(per_instance, reduction).mul_scalar(weight);
+            named = judged.values.parts(reduction).into_iter().map(|(n, part)| (n, part.mul_scalar(weight))).collect();
+            if named.is_empty() && !parts.is_empty() {
+                named.push(("labels", reduced.clone()));
+            }
+            label_loss = Some(reduced);
+        }
     }
-    let per_instance = values.per_instance();
-    let losses = wants.losses.then(|| reading(per_instance.clone()));
-    let loss = values.reduced(per_instance, reduction);
-    let parts = values.parts(reduction).into_iter().map(|(name, part)| (name, reading(part))).collect();
-    let losses = StepLosses { loss: reading(loss.clone()), parts, per_instance: losses, probabilities };
-    Ok((losses, Tail { graph: Some((loss, tape)), ..Tail::default() }))
+    // What a model predicts, where its label loss looks at something else.
+    if let Some(predicted) = predicted {
+        let seen = judge(context, learner, batch, plain(predicted), embedding.as_ref(), targets)?;
+        losses = wants.losses.then(|| reading(seen.values.per_instance()));
+        probabilities = seen.probabilities;
+    }
+    let own = own_losses(parts, reduction, labels);
+    let own_loss = own.iter().map(|(_, part)| part.clone()).reduce(|a, b| a + b);
+    let all = label_loss.iter().chain(&own_loss).cloned().reduce(|a, b| a + b);
+    let parts = named.into_iter().chain(own).map(|(name, part)| (name, reading(part))).collect();
+    // A model has a label loss, or at least one of its own.
+    let loss = all.map_or_else(|| Reading::Host(vec![0.0]), reading);
+    let losses = StepLosses { loss, parts, per_instance: losses, probabilities };
+    let graph = Graph { labels: label_loss, own: own_loss, cut, tape };
+    Ok((losses, Tail { graph: Some(graph), ..Tail::default() }))
 }

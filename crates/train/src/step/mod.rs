@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use burn::tensor::{Device, Tensor};
 use data::LabelRows;
 use losses::{Loss, Reduction};
-use model::{Features, HostModel, RowTap};
+use model::{Cut, Features, HostModel, RowTap};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -121,20 +121,53 @@ pub struct StepLosses {
 pub struct Tail {
     /// Gradients that are known already: those of thresholds, where the model has passes of its own.
     gradients: Gradients,
-    /// The end of an autodiff graph and its tape; none where the model has passes of its own.
-    graph: Option<(Tensor<1>, Vec<RowTap>)>,
+    /// The ends of an autodiff graph; none where the model has passes of its own.
+    graph: Option<Graph>,
+}
+
+/// An autodiff graph that leads to a loss.
+struct Graph {
+    /// The label loss; none where the model's own losses replace it.
+    labels: Option<Tensor<1>>,
+    /// The model's own losses.
+    own: Option<Tensor<1>>,
+    /// Where the graph is cut: the label loss ends on one side, all else on the other.
+    cut: Option<Cut>,
+    tape: Vec<RowTap>,
+}
+
+impl Graph {
+    fn backward(self, learner: &Learner) -> Gradients {
+        let Self { labels, own, cut, tape } = self;
+        let add = |a: Option<Tensor<1>>, b: Option<Tensor<1>>| a.into_iter().chain(b).reduce(|a, b| a + b);
+        let mut gradients = Gradients::default();
+        let earlier = match (cut, labels) {
+            (Some(cut), Some(labels)) => {
+                let mut later = labels.backward();
+                let gradient = cut.output.grad_remove(&mut later);
+                gradients.gather(learner, later, Vec::new());
+                gradient.map(|g| cut.earlier(g))
+            }
+            (_, labels) => labels,
+        };
+        if let Some(root) = add(earlier, own) {
+            gradients.gather(learner, root.backward(), tape);
+        }
+        gradients
+    }
 }
 
 /// The way that updates are computed.
 pub struct Stepper {
     host: Option<Box<dyn HostModel>>,
+    kernels: Kernels,
 }
 
 impl Stepper {
     /// The fastest way for this model on this device, unless composed operations are asked for.
     pub fn new(kernels: Kernels, learner: &Learner, device: &Device) -> Self {
         let host = (kernels == Kernels::Fused).then(|| learner.model.on_host(device)).flatten();
-        Self { host }
+        Self { host, kernels }
     }
 
     /// Losses of `batch`, and what [`Self::backward`] goes on from.
@@ -150,7 +183,7 @@ impl Stepper {
     ) -> Result<(StepLosses, Tail)> {
         match &mut self.host {
             Some(model) => host::forward(&mut **model, context, learner, batch, dropout),
-            None => composed::forward(context, learner, batch, dropout),
+            None => composed::forward(self.kernels, context, learner, batch, dropout),
         }
     }
 
@@ -158,7 +191,7 @@ impl Stepper {
     pub fn backward(&mut self, learner: &Learner, features: &Features, tail: Tail) -> Gradients {
         let Tail { mut gradients, graph } = tail;
         match (graph, &mut self.host) {
-            (Some((root, tape)), _) => Gradients::gather(learner, root.backward(), tape),
+            (Some(graph), _) => graph.backward(learner),
             (None, Some(model)) => {
                 for (parameter, gradient) in model.backward(&learner.model, features) {
                     gradients.insert(parameter, gradient.into());

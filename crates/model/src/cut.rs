@@ -1,0 +1,94 @@
+//! A part of the forward pass that is made outside the autodiff graph, and how gradients cross it.
+//!
+//! Tensors of `[batch, labels, units]` would not fit into memory, or cost more than the numbers they hold are worth. So
+//! the logits are made without a graph, piece by piece, and enter what follows as a leaf. Once the gradient by them is
+//! known, the pieces are made again (or their backward pass is written out), and the graph before them goes on from the
+//! sum of every input times its gradient.
+
+use std::fmt;
+use std::ops::Range;
+
+use burn::tensor::Tensor;
+use host::plain;
+
+use crate::Pass;
+
+type Earlier = Box<dyn FnOnce(Tensor<2>) -> Vec<Tensor<2>> + Send>;
+
+/// A cut through the autodiff graph.
+pub struct Cut {
+    /// The leaf that the later graph starts from, `[batch, labels]`.
+    pub output: Tensor<2>,
+    /// Where the earlier graph ends.
+    inputs: Vec<Tensor<2>>,
+    /// From the gradient by the output to those by the inputs.
+    backward: Earlier,
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("Cut").field("output", &self.output.dims()).finish_non_exhaustive()
+    }
+}
+
+impl Cut {
+    /// Cuts between `inputs` and `output`, the values without a graph; the leaf goes onto the pass.
+    pub(crate) fn between(
+        inputs: Vec<Tensor<2>>,
+        output: Tensor<2>,
+        pass: &mut Pass,
+        backward: impl FnOnce(Tensor<2>) -> Vec<Tensor<2>> + Send + 'static,
+    ) -> Tensor<2> {
+        let output = Tensor::from_inner(output).require_grad();
+        pass.cut = Some(Self { output: output.clone(), inputs, backward: Box::new(backward) });
+        output
+    }
+
+    /// The end of the earlier graph, `[1]`: its gradients are those of the loss, of which `gradient` is the one by the
+    /// output.
+    pub fn earlier(self, gradient: Tensor<2>) -> Tensor<1> {
+        let gradients = (self.backward)(plain(gradient));
+        let sum = |(input, gradient): (Tensor<2>, Tensor<2>)| (input * Tensor::from_inner(gradient)).sum();
+        let sums = self.inputs.into_iter().zip(gradients).map(sum).reduce(|a, b| a + b);
+        // There is at least one input.
+        sums.unwrap_or_else(|| self.output.sum())
+    }
+}
+
+/// `f(inputs, piece)` for consecutive pieces of labels, side by side; each gives `[batch, labels of the piece]`.
+///
+/// While training, every piece is made twice: once for its values, once more for its gradients. `f` must give the same
+/// both times.
+pub(crate) fn in_pieces(
+    inputs: Vec<Tensor<2>>,
+    pieces: Vec<Range<usize>>,
+    pass: &mut Pass,
+    f: impl Fn(&[Tensor<2>], Range<usize>) -> Tensor<2> + Send + 'static,
+) -> Tensor<2> {
+    let values: Vec<Tensor<2>> = inputs.iter().map(|t| plain(t.clone())).collect();
+    let output = Tensor::cat(pieces.iter().map(|p| f(&values, p.clone())).collect(), 1);
+    if !pass.is_training() {
+        return output;
+    }
+    Cut::between(inputs, output, pass, move |gradient| {
+        let mut sums: Vec<Tensor<2>> = values.iter().map(Tensor::zeros_like).collect();
+        let batch = gradient.dims()[0];
+        for piece in pieces {
+            let leaves: Vec<Tensor<2>> = values.iter().map(|v| Tensor::from_inner(v.clone()).require_grad()).collect();
+            let own = gradient.clone().slice([0..batch, piece.clone()]);
+            let mut found = (f(&leaves, piece) * Tensor::from_inner(own)).sum().backward();
+            for (sum, leaf) in sums.iter_mut().zip(leaves) {
+                if let Some(gradient) = leaf.grad_remove(&mut found) {
+                    *sum = sum.clone() + plain(gradient);
+                }
+            }
+        }
+        sums
+    })
+}
+
+/// `0..count` in pieces of at most `size`.
+pub(crate) fn pieces(count: usize, size: usize) -> Vec<Range<usize>> {
+    let size = size.max(1);
+    (0..count).step_by(size).map(|start| start..(start + size).min(count)).collect()
+}
