@@ -116,6 +116,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The models, their settings, and what a step of each costs here
+    Models(ModelsArgs),
     /// Write one HTML file for a run, or for several side by side
     Report {
         /// The run folders
@@ -130,6 +132,33 @@ pub enum Command {
         /// bash, elvish, fish, powershell or zsh
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Features of the made data that steps are timed on
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
+    pub features: usize,
+    /// Labels of the made data
+    #[arg(long, value_name = "N", default_value_t = 14, value_parser = at_least_one)]
+    pub labels: usize,
+    /// Instances of a batch
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = at_least_one)]
+    pub batch: usize,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Backend and adapter.
+    #[command(flatten)]
+    pub place: Place,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("a number, at least 1".into()),
+        Ok(n) => Ok(n),
+    }
 }
 
 /// Arguments of `evaluate`.

@@ -36,8 +36,14 @@ impl Learner {
         })
     }
 
+    /// Running statistics take in what the last steps left for them, which they do on the thread of those steps alone.
+    pub fn settle_statistics(&self) {
+        drop(self.model.valid());
+    }
+
     /// All parameters and running statistics by name.
     pub fn weights(&self) -> Weights {
+        self.settle_statistics();
         let mut weights = Weights::of(&self.model);
         if let Some(thresholds) = &self.thresholds {
             weights.add(thresholds, &[Self::THRESHOLDS]);

@@ -220,6 +220,7 @@ impl<'a> Trainer<'a> {
             let (trained, counted, learning_rate) = rayon::scope(|_| self.epoch(learner, &bar))?;
             let settling = Instant::now();
             learner = self.optimizer.settle(trained);
+            learner.settle_statistics();
             self.progress.seconds += settling.elapsed().as_secs_f64();
             let event = self.end_epoch(&learner, counted, learning_rate, started)?;
             bar.epoch_done(&event, epochs);

@@ -4,6 +4,7 @@ mod data;
 mod devices;
 mod evaluate;
 mod folds;
+mod models;
 mod predict;
 mod report;
 mod sweep;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Some(Command::Sweep(args)) => sweep::run(&args),
         Some(Command::Data(command)) => data::run(&command),
         Some(Command::Devices { json }) => devices::run(json),
+        Some(Command::Models(args)) => models::run(&args),
         Some(Command::Report { runs, output }) => report::run(&runs, &output),
         Some(Command::Completions { shell }) => {
             let mut script = Vec::new();
