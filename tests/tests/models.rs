@@ -245,6 +245,9 @@ fn the_list_of_models_is_measured_here() {
     // One hidden layer of 256 units.
     assert_eq!(list[0]["weights"], 20 * 256 + 256 + 256 * 4 + 4);
     assert_eq!(list[4]["settings"]["beta"], 1e-4);
+    let ran = w.run(&["models", "delia", "--backend", "flex"]);
+    let message = "error: no model `delia`; known: mlp, c2ae, mpvae, clif, dela, paca";
+    assert_eq!((ran.code, ran.error().as_str()), (2, message));
     let text = w.ok(&["models", "--features", "20", "--labels", "4", "--batch", "16", "--backend", "flex"]).out;
     assert!(text.contains("relative to mlp") && text.contains("latent = \"auto\""), "{text}");
 }

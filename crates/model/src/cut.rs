@@ -66,7 +66,12 @@ pub(crate) fn in_pieces(
     f: impl Fn(&[Tensor<2>], Range<usize>) -> Tensor<2> + Send + 'static,
 ) -> Tensor<2> {
     let values: Vec<Tensor<2>> = inputs.iter().map(|t| plain(t.clone())).collect();
-    let output = Tensor::cat(pieces.iter().map(|p| f(&values, p.clone())).collect(), 1);
+    let made = |piece: &Range<usize>| {
+        let piece = f(&values, piece.clone());
+        finish(&piece);
+        piece
+    };
+    let output = Tensor::cat(pieces.iter().map(made).collect(), 1);
     if !pass.is_training() {
         return output;
     }
@@ -82,9 +87,16 @@ pub(crate) fn in_pieces(
                     *sum = sum.clone() + plain(gradient);
                 }
             }
+            sums.first().into_iter().for_each(finish);
         }
         sums
     })
+}
+
+/// Waits until a piece is made: what it took is free again before the next one takes its own.
+fn finish(piece: &Tensor<2>) {
+    // A device that fails says so again where its numbers are read.
+    drop(piece.device().sync());
 }
 
 /// `0..count` in pieces of at most `size`.

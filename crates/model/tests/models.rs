@@ -211,6 +211,35 @@ fn sparse_and_dense_input_fused_and_piecewise_passes_give_the_same_gradients() {
 }
 
 #[test]
+fn gradients_on_wgpu_are_those_on_flex() {
+    use burn::backend::wgpu::wgpu;
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = futures_lite::future::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
+    if adapters.is_empty() {
+        eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter, the models are not run on wgpu");
+        return;
+    }
+    let (flex, gpu) = (Device::flex().autodiff(), Device::wgpu(Default::default()).autodiff());
+    // One of each kind: kernels take their time to compile.
+    let all = small();
+    for config in [1, 3, 4, 5, 6].map(|i| &all[i]) {
+        let way = Way { room: 1, ..COMPOSED };
+        let (loss, gradients) = run(&make(config, &flex), &way, &flex);
+        let (other, found) = run(&make(config, &gpu), &way, &gpu);
+        assert!((loss - other).abs() < 1e-4 * loss.abs().max(1.0), "{config:?}: {loss}, on wgpu {other}");
+        for (name, expected) in &gradients {
+            let largest = expected.iter().fold(1e-1f32, |m, v| m.max(v.abs()));
+            for (a, b) in expected.iter().zip(&found[name]) {
+                assert!((a - b).abs() < 1e-3 * largest, "{config:?} {name}: {a}, on wgpu {b}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_batch_without_positives_has_finite_losses_and_gradients() {
     let device = Device::flex().autodiff();
     let plain = device.clone().without_autodiff();

@@ -137,6 +137,9 @@ pub enum Command {
 /// Arguments of `models`.
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
+    /// Only these kinds; by default all
+    #[arg(value_name = "KIND")]
+    pub kinds: Vec<String>,
     /// Features of the made data that steps are timed on
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = at_least_one)]
     pub features: usize,

@@ -158,8 +158,9 @@ pub fn log_density(x: &Tensor<2>, inputs: &[Tensor<2>], labels: Range<usize>) ->
     let out = out.reshape([rows, channels]).matmul(inputs[SIGMOIDS].clone()) + inputs[SIGMOIDS_BIAS].clone();
     let part = |i: usize| out.clone().slice([0..rows, i * k..(i + 1) * k]);
     let (a, b, w) = (softplus(part(0)), part(1), part(2));
-    let x = x.clone().unsqueeze_dim::<3>(0).repeat_dim(0, count).reshape([rows, 1]);
-    let inner = a.clone() * x + b;
+    let apart = |t: Tensor<2>| t.reshape([count, batch * dimensions, k]);
+    let inner = apart(a.clone()) * x.clone().reshape([1, batch * dimensions, 1]) + apart(b);
+    let inner = inner.reshape([rows, k]);
     let w = log_softmax(w, 1);
     let mixed = (w.clone().exp() * sigmoid(inner.clone())).sum_dim(1);
     let mixed = mixed.mul_scalar(1.0 - EPSILON).add_scalar(EPSILON / 2.0);

@@ -39,6 +39,11 @@ struct Cost {
 
 /// Lists the models, and times a step of each.
 pub fn run(args: &ModelsArgs) -> Result<()> {
+    let all = ModelConfig::all();
+    if let Some(unknown) = args.kinds.iter().find(|k| !all.iter().any(|m| m.about().kind == **k)) {
+        let known: Vec<&str> = all.iter().map(|m| m.about().kind).collect();
+        return Err(Error::Request(format!("no model `{unknown}`; known: {}", known.join(", "))));
+    }
     let chosen = backend::choose(args.place.backend, args.place.device)?;
     let sets = [
         format!("data.generate.instances={}", args.batch),
@@ -55,7 +60,9 @@ pub fn run(args: &ModelsArgs) -> Result<()> {
     let splits = Splits::load(&config)?;
     let device = chosen.device.autodiff();
     let mut rows = Vec::new();
-    for model in ModelConfig::all() {
+    let wanted = |model: &ModelConfig| args.kinds.is_empty() || args.kinds.iter().any(|k| model.about().kind == k);
+    // Everything is compared with the first: the MLP.
+    for model in all.into_iter().enumerate().filter(|(i, m)| *i == 0 || wanted(m)).map(|(_, m)| m) {
         let cost = measure(&Config { model: model.clone(), ..config.clone() }, &splits, &device)?;
         rows.push((model, cost));
     }
