@@ -233,6 +233,24 @@ fn labels_that_never_come_together_are_said_once_and_train_all_the_same() {
 }
 
 #[test]
+fn labels_that_do_not_fit_together_are_gone_over_in_pieces_and_that_is_said_once() {
+    let w = Workspace::default();
+    let sets = [
+        "model.kind=dela",
+        "model.latent=4096",
+        "train.kernels=composed",
+        "data.generate.instances=128",
+        "data.generate.labels=110",
+        "data.test=0",
+        "train.epochs=2",
+    ];
+    let sets: Vec<&str> = sets.iter().flat_map(|s| ["--set", *s]).collect();
+    let ran = w.ok(&[&DATA[1..], &["--backend", "flex"], &sets, &["--out", "run"]].concat());
+    let message = "all labels at once would take 1127 MiB of the 1024 MiB set aside; going over them 99 at a time";
+    assert_eq!(ran.err.matches(message).count(), 1, "{}", ran.err);
+}
+
+#[test]
 fn the_list_of_models_is_measured_here() {
     let w = Workspace::default();
     let ran = w.ok(&["models", "--json", "--features", "20", "--labels", "4", "--batch", "16", "--backend", "flex"]);

@@ -28,8 +28,8 @@ fn main() -> ExitCode {
 fn start_logging(talk: &Talk) {
     let level = match (talk.quiet, talk.verbose) {
         (true, _) => "warn",
-        (false, 0) => "warn,train=info,data=info",
-        (false, 1) => "info,train=debug,data=debug",
+        (false, 0) => "warn,train=info,model=info,data=info",
+        (false, 1) => "info,train=debug,model=debug,data=debug",
         (false, _) => "debug",
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("LONGTAIL_LOG").unwrap_or_else(|_| level.into());
