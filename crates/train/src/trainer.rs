@@ -109,6 +109,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<(Self, Learner)> {
         let device = device.clone().autodiff();
         let plain = device.clone().without_autodiff();
+        config.train.precision.check(&plain)?;
         let graph = config.model.wants_graph().then(|| LabelGraph::new(&splits.train.labels));
         let (features, labels) = (splits.schema().features, splits.schema().labels);
         let task = Task { features, labels, graph: graph.as_ref() };
@@ -124,7 +125,7 @@ impl<'a> Trainer<'a> {
         };
         let trainer = Self {
             dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
-            stepper: Stepper::new(config.train.kernels, &learner, &device),
+            stepper: Stepper::new(config.train.kernels, config.train.precision, &learner, &device),
             loss,
             signals,
             sampler: config.sampler.init(&splits.train, batch_size, config.train.epochs, &plain)?,

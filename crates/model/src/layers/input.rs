@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::{he_bound, rows, small_bias, uniform, uniform_within};
@@ -55,7 +55,8 @@ impl InputLayer {
     fn forward_rows(&self, batch: &Arc<RowBatch>, pass: &mut Pass) -> Tensor<2> {
         let weight = self.weight.val();
         let device = weight.device();
-        if !is_host(&device) {
+        // Slices hold 32-bit numbers.
+        if !is_host(&device) || weight.dtype() != DType::F32 {
             if !pass.is_training() {
                 return rows::row_sum_composed(batch, weight);
             }

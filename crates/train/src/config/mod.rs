@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::{OptimizerConfig, ScheduleConfig};
 use crate::sampler::SamplerConfig;
-use crate::step::Kernels;
+use crate::step::{Kernels, Precision};
 
 pub(crate) use load::nearest;
 pub use load::{Source, load, resolve_paths};
@@ -192,6 +192,8 @@ pub struct TrainConfig {
     pub checkpoint_seconds: f64,
     /// How an update is computed.
     pub kernels: Kernels,
+    /// The floats that a step computes with; weights and loss keep 32 bits.
+    pub precision: Precision,
     /// On a GPU losses are read back once in this many steps, so that no step waits for a number.
     pub log_every: usize,
 }
@@ -205,6 +207,7 @@ impl Default for TrainConfig {
             early_stopping: None,
             checkpoint_seconds: 30.0,
             kernels: Kernels::Fused,
+            precision: Precision::F32,
             log_every: 16,
         }
     }

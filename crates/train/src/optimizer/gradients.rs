@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{Gradients as AutodiffGradients, Tensor};
+use burn::tensor::{FloatDType, Gradients as AutodiffGradients, Tensor};
 use model::layers::rows::{RowGradient, row_gradient};
 use model::{ColumnGradient, HostGradient, RowTap};
 
@@ -89,7 +89,10 @@ impl Gradients {
                 }
                 RowTap::Selected { parameter, rows, copies } => {
                     let Some(gradient) = copies.grad_remove(&mut gradients) else { continue };
-                    by_parameter.insert(parameter, Gradient::DeviceRows { rows, values: host::plain(gradient) });
+                    by_parameter.insert(
+                        parameter,
+                        Gradient::DeviceRows { rows, values: host::plain(gradient).cast(FloatDType::F32) },
+                    );
                 }
             }
         }
@@ -130,6 +133,11 @@ impl Gradients {
         self.spent.into_iter()
     }
 
+    /// Multiplies all gradients.
+    pub fn scale(&mut self, factor: f64) {
+        self.by_parameter.values_mut().for_each(|g| g.scale(factor));
+    }
+
     /// Scales all gradients so that their joint Euclidean norm is at most `limit`.
     pub fn clip(&mut self, limit: f64) {
         // Sums run in a fixed order: the same numbers every time.
@@ -137,7 +145,7 @@ impl Gradients {
         ids.sort_unstable_by_key(|id| id.val());
         let norm = ids.iter().map(|id| self.by_parameter[id].squared_norm()).sum::<f64>().sqrt();
         if norm > limit {
-            self.by_parameter.values_mut().for_each(|g| g.scale(limit / norm));
+            self.scale(limit / norm);
         }
     }
 

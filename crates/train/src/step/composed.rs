@@ -1,13 +1,14 @@
 //! By tensor operations and autodiff.
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::sigmoid;
+use burn::tensor::{FloatDType, Tensor};
 use host::plain;
 use losses::{LossValues, Reduction};
 use model::{Outputs, Part, Pass};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Context, Graph, Kernels, Reading, StepLosses, Tail};
+use super::precision::{narrowed, narrowed_features};
+use super::{Batch, Context, Graph, Kernels, Precision, Reading, StepLosses, Tail};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
@@ -59,7 +60,7 @@ fn judge(
 }
 
 pub(super) fn forward(
-    kernels: Kernels,
+    (kernels, precision): (Kernels, Precision),
     context: Context,
     learner: &Learner,
     batch: &Batch,
@@ -70,7 +71,15 @@ pub(super) fn forward(
     let mut pass = Pass::train(dropout);
     pass.fused = kernels == Kernels::Fused;
     pass.labels = batch.sample.map(|s| s.columns.clone());
-    let Outputs { logits, judged, weight, parts } = learner.model.outputs(batch.features, &targets, &mut pass);
+    let Outputs { logits, judged, weight, parts } = match precision.narrow() {
+        None => learner.model.outputs(batch.features, &targets, &mut pass),
+        Some(narrow) => {
+            let features = narrowed_features(batch.features, narrow);
+            let outputs = narrowed(&learner.model, narrow).outputs(&features, &targets, &mut pass);
+            pass.embedding = pass.embedding.map(|e| e.cast(FloatDType::F32));
+            Outputs { logits: outputs.logits.cast(FloatDType::F32), ..outputs }
+        }
+    };
     let Pass { tape, embedding, cut, .. } = pass;
     let predicted = judged.as_ref().map(|_| logits.clone());
     let labels = batch.labels.columns();
@@ -105,6 +114,7 @@ pub(super) fn forward(
     // A model has a label loss, or at least one of its own.
     let loss = all.map_or_else(|| Reading::Host(vec![0.0]), reading);
     let losses = StepLosses { loss, parts, per_instance: losses, probabilities };
-    let graph = Graph { labels: label_loss, own: own_loss, cut, tape };
+    let scale = precision.loss_scale(reduction, batch.labels.len(), labels);
+    let graph = Graph { labels: label_loss, own: own_loss, cut, tape, scale };
     Ok((losses, Tail { graph: Some(graph), ..Tail::default() }))
 }

@@ -5,6 +5,7 @@
 
 mod composed;
 mod host;
+mod precision;
 
 use std::borrow::Cow;
 
@@ -22,6 +23,8 @@ use crate::optimizer::Gradients;
 use crate::sampler::Wants;
 use crate::signals::{Query, RunSignals};
 use crate::splits::Splits;
+
+pub use precision::Precision;
 
 /// How an update is computed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,11 +137,15 @@ struct Graph {
     /// Where the graph is cut: the label loss ends on one side, all else on the other.
     cut: Option<Cut>,
     tape: Vec<RowTap>,
+    /// What the losses are multiplied by for the sake of narrow gradients.
+    scale: f64,
 }
 
 impl Graph {
     fn backward(self, learner: &Learner) -> Gradients {
-        let Self { labels, own, cut, tape } = self;
+        let Self { labels, own, cut, tape, scale } = self;
+        let scaled = |loss: Option<Tensor<1>>| loss.map(|l| if scale == 1.0 { l } else { l.mul_scalar(scale) });
+        let (labels, own) = (scaled(labels), scaled(own));
         let add = |a: Option<Tensor<1>>, b: Option<Tensor<1>>| a.into_iter().chain(b).reduce(|a, b| a + b);
         let mut gradients = Gradients::default();
         let earlier = match (cut, labels) {
@@ -153,6 +160,9 @@ impl Graph {
         if let Some(root) = add(earlier, own) {
             gradients.gather(learner, root.backward(), tape);
         }
+        if scale != 1.0 {
+            gradients.scale(1.0 / scale);
+        }
         gradients
     }
 }
@@ -161,13 +171,15 @@ impl Graph {
 pub struct Stepper {
     host: Option<Box<dyn HostModel>>,
     kernels: Kernels,
+    precision: Precision,
 }
 
 impl Stepper {
     /// The fastest way for this model on this device, unless composed operations are asked for.
-    pub fn new(kernels: Kernels, learner: &Learner, device: &Device) -> Self {
-        let host = (kernels == Kernels::Fused).then(|| learner.model.on_host(device)).flatten();
-        Self { host, kernels }
+    pub fn new(kernels: Kernels, precision: Precision, learner: &Learner, device: &Device) -> Self {
+        let fused = kernels == Kernels::Fused && precision == Precision::F32;
+        let host = fused.then(|| learner.model.on_host(device)).flatten();
+        Self { host, kernels, precision }
     }
 
     /// Losses of `batch`, and what [`Self::backward`] goes on from.
@@ -183,7 +195,7 @@ impl Stepper {
     ) -> Result<(StepLosses, Tail)> {
         match &mut self.host {
             Some(model) => host::forward(&mut **model, context, learner, batch, dropout),
-            None => composed::forward(self.kernels, context, learner, batch, dropout),
+            None => composed::forward((self.kernels, self.precision), context, learner, batch, dropout),
         }
     }
 
