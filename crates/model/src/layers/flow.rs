@@ -89,8 +89,8 @@ impl ConditionalFlow {
         let mut first_mask = vec![0.0; dimensions * units];
         let mut second_mask = vec![0.0; units * channels * dimensions];
         for u in 0..units {
-            (0..dimensions).filter(|d| d + 1 <= degree(u)).for_each(|d| first_mask[d * units + u] = 1.0);
-            for d in (0..dimensions).filter(|d| degree(u) < d + 1) {
+            (0..dimensions).filter(|d| *d < degree(u)).for_each(|d| first_mask[d * units + u] = 1.0);
+            for d in (0..dimensions).filter(|d| degree(u) <= *d) {
                 (0..channels).for_each(|c| second_mask[(u * channels + c) * dimensions + d] = 1.0);
             }
         }
