@@ -210,6 +210,37 @@ fn sparse_and_dense_input_fused_and_piecewise_passes_give_the_same_gradients() {
     }
 }
 
+/// The kernel of sparse input against the sums on the host, forward and backward.
+fn rows_on(gpu: &Device) {
+    use model::layers::rows::{row_gradient, row_gradient_on_device, row_sum, row_sum_on_device};
+    let (columns, width) = (300, 70);
+    let mut rows = RowBatch::new(columns);
+    for b in 0..40u32 {
+        // Some rows are empty, some columns are nobody's.
+        let own: Vec<u32> = (0..(b * 5) % 23).map(|k| (k * 13 + b) % 299).collect();
+        let mut own: Vec<u32> = own.into_iter().collect::<std::collections::BTreeSet<_>>().into_iter().collect();
+        own.truncate(20);
+        let values: Vec<f32> = own.iter().map(|c| (*c as f32 * 0.7).sin()).collect();
+        rows.push(&own, &values);
+    }
+    let made = |count: usize| (0..count).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<f32>>();
+    let (weight, upstream) = (made(columns * width), made(40 * width));
+    let tensor = |v: &[f32], shape: [usize; 2]| Tensor::<2>::from_data(TensorData::new(v.to_vec(), shape), gpu);
+    let close = |found: Tensor<2>, expected: &[f32]| {
+        let found: Vec<f32> = found.into_data().try_into_vec().unwrap();
+        assert_eq!(found.len(), expected.len());
+        found.iter().zip(expected).for_each(|(f, e)| assert!((f - e).abs() < 1e-4 * e.abs().max(1.0), "{f}, {e}"));
+    };
+    close(row_sum_on_device(&rows, tensor(&weight, [columns, width])), &row_sum(&rows, &weight, width));
+    let expected = row_gradient(&rows, &upstream, width, Vec::new());
+    let (touched, found) = row_gradient_on_device(&rows, tensor(&upstream, [40, width]));
+    assert_eq!(touched, expected.rows);
+    close(found, &expected.values);
+    let mut none = RowBatch::new(columns);
+    (0..3).for_each(|_| none.push(&[], &[]));
+    close(row_sum_on_device(&none, tensor(&weight, [columns, width])), &vec![0.0; 3 * width]);
+}
+
 #[test]
 fn gradients_on_wgpu_are_those_on_flex() {
     use burn::backend::wgpu::wgpu;
@@ -223,11 +254,13 @@ fn gradients_on_wgpu_are_those_on_flex() {
         return;
     }
     let (flex, gpu) = (Device::flex().autodiff(), Device::wgpu(Default::default()).autodiff());
+    rows_on(&Device::wgpu(Default::default()));
     // One of each kind: kernels take their time to compile.
     let all = small();
     for config in [1, 3, 4, 5, 6].map(|i| &all[i]) {
         let way = Way { room: 1, ..COMPOSED };
         let (loss, gradients) = run(&make(config, &flex), &way, &flex);
+        let way = Way { sparse: true, fused: true, ..way };
         let (other, found) = run(&make(config, &gpu), &way, &gpu);
         assert!((loss - other).abs() < 1e-4 * loss.abs().max(1.0), "{config:?}: {loss}, on wgpu {other}");
         for (name, expected) in &gradients {

@@ -12,9 +12,10 @@ use host::{HostView, is_host, plain};
 
 /// `x W + b`, where `x` may be sparse.
 ///
-/// On CPU backends compressed rows become a weighted sum of weight rows outside the autodiff graph; the sum enters the
-/// graph as a leaf, and the pass's tape tells the optimizer how to turn its gradient into one of the touched rows. On
-/// other backends copies of the touched rows are the leaf, and the same sum is composed of tensor operations.
+/// Compressed rows become a weighted sum of weight rows outside the autodiff graph, on slices or by a GPU's kernel; the
+/// sum enters the graph as a leaf, and the pass's tape tells the optimizer how to turn its gradient into one of the
+/// touched rows. The reference, and the way of 16-bit weights: copies of the touched rows are the leaf, and the same sum is
+/// composed of tensor operations.
 #[derive(Module, Debug)]
 pub struct InputLayer {
     /// `[features, outputs]`.
@@ -55,8 +56,8 @@ impl InputLayer {
     fn forward_rows(&self, batch: &Arc<RowBatch>, pass: &mut Pass) -> Tensor<2> {
         let weight = self.weight.val();
         let device = weight.device();
-        // Slices hold 32-bit numbers.
-        if !is_host(&device) || weight.dtype() != DType::F32 {
+        let narrow = weight.dtype() != DType::F32;
+        if narrow || (!is_host(&device) && !pass.fused) {
             if !pass.is_training() {
                 return rows::row_sum_composed(batch, weight);
             }
@@ -66,13 +67,18 @@ impl InputLayer {
             pass.tape.push(RowTap::Selected { parameter: self.weight.id, rows: touched, copies });
             return sum;
         }
-        let width = weight.dims()[1];
-        let sum = rows::row_sum(batch, HostView::of(&weight).as_slice(), width);
-        let output = Tensor::from_data(TensorData::new(sum, [batch.len(), width]), &device);
+        let sum = match is_host(&device) {
+            true => {
+                let width = weight.dims()[1];
+                let sum = rows::row_sum(batch, HostView::of(&weight).as_slice(), width);
+                Tensor::from_data(TensorData::new(sum, [batch.len(), width]), &device.without_autodiff())
+            }
+            false => rows::row_sum_on_device(batch, plain(weight)),
+        };
         if !pass.is_training() {
-            return output;
+            return sum;
         }
-        let output = output.require_grad();
+        let output = Tensor::from_inner(sum).require_grad();
         pass.tape.push(RowTap::Sum { parameter: self.weight.id, rows: batch.clone(), output: output.clone() });
         output
     }

@@ -143,6 +143,30 @@ pub fn row_sum_composed(rows: &RowBatch, weight: Tensor<2>) -> Tensor<2> {
     (picked * values.cast(kind)).sum_dim(1).squeeze_dim::<2>(1)
 }
 
+/// [`row_sum`] by a GPU's own kernel: no copy of the rows that it reads. No gradient passes.
+pub fn row_sum_on_device(rows: &RowBatch, weight: Tensor<2>) -> Tensor<2> {
+    let device = weight.device();
+    if rows.indices.is_empty() {
+        return Tensor::zeros([rows.len(), weight.dims()[1]], &device);
+    }
+    let integers = |values: &[u32]| -> Tensor<1, Int> {
+        let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), &device)
+    };
+    let values = Tensor::<1>::from_floats(rows.values.as_slice(), &device);
+    kernels::row_sum(weight, integers(&rows.starts), integers(&rows.indices), values)
+}
+
+/// [`row_gradient`] by a GPU's own kernel: the touched rows, ascending, and their gradients `[rows, width]`.
+pub fn row_gradient_on_device(rows: &RowBatch, output_gradient: Tensor<2>) -> (Vec<u32>, Tensor<2>) {
+    let ByColumn { columns, starts, entries } = ByColumn::new(rows);
+    // The same sum over the transposed rows.
+    let (indices, values) = entries.into_iter().unzip();
+    let turned = RowBatch { starts, indices, values, columns: rows.len() };
+    (columns, row_sum_on_device(&turned, output_gradient))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

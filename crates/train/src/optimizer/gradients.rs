@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{FloatDType, Gradients as AutodiffGradients, Tensor};
-use model::layers::rows::{RowGradient, row_gradient};
+use model::layers::rows::{RowGradient, row_gradient, row_gradient_on_device};
 use model::{ColumnGradient, HostGradient, RowTap};
 
 use crate::learner::Learner;
@@ -83,6 +83,11 @@ impl Gradients {
             match tap {
                 RowTap::Sum { parameter, rows, output } => {
                     let Some(gradient) = output.grad_remove(&mut gradients) else { continue };
+                    if !host::is_host(&gradient.device()) {
+                        let (rows, values) = row_gradient_on_device(&rows, host::plain(gradient));
+                        by_parameter.insert(parameter, Gradient::DeviceRows { rows, values });
+                        continue;
+                    }
                     let view = host::HostView::of(&gradient);
                     let rows = row_gradient(&rows, view.as_slice(), output.dims()[1], Vec::new());
                     by_parameter.insert(parameter, Gradient::Rows(rows));
