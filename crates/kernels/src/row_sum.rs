@@ -86,7 +86,7 @@ mod kernel {
         output: &mut Tensor<F>,
         #[define(F)] _dtype: ElemType,
     ) {
-        let at = ABSOLUTE_POS as usize;
+        let at = ABSOLUTE_POS;
         let width = output.shape(1);
         if at >= output.shape(0) * width {
             terminate!();
