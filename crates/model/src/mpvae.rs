@@ -72,7 +72,7 @@ impl Settings for MpvaeConfig {
         kind: "mpvae",
         name: "multivariate probit variational autoencoder",
         paper: "Bai et al., IJCAI 2020, arXiv 2007.06126",
-        good_for: "correlated labels with a covariance to look at; up to some hundreds of labels",
+        good_for: "correlated labels with a covariance to look at, up to some hundreds; trained mostly by ranking: tune thresholds",
     };
 
     fn init(&self, task: Task, rng: &mut ChaCha8Rng, device: &Device) -> Result<Mpvae, ModelError> {
