@@ -81,29 +81,31 @@ pub(super) fn forward(
         }
     };
     let Pass { tape, embedding, cut, .. } = pass;
-    let predicted = judged.as_ref().map(|_| logits.clone());
+    let looks = wants.losses || wants.probabilities;
+    // What a model predicts, where its label loss looks at something else.
+    let predicted = judged.as_ref().filter(|_| looks).map(|_| (plain(logits.clone()), targets.clone()));
     let labels = batch.labels.columns();
 
     let trained = weight > 0.0;
     let (mut label_loss, mut losses, mut probabilities) = (None, None, None);
     let mut named = Vec::new();
-    if trained || wants.losses || wants.probabilities {
-        let judged = judge(context, learner, batch, judged.unwrap_or(logits), embedding.as_ref(), targets.clone())?;
+    if trained || looks {
+        let judged = judge(context, learner, batch, judged.unwrap_or(logits), embedding.as_ref(), targets)?;
         let per_instance = judged.values.per_instance();
         losses = wants.losses.then(|| reading(per_instance.clone()));
         probabilities = judged.probabilities;
         if trained {
-            let reduced = judged.values.reduced(per_instance, reduction).mul_scalar(weight);
-            named = judged.values.parts(reduction).into_iter().map(|(n, part)| (n, part.mul_scalar(weight))).collect();
+            let weighed = |t: Tensor<1>| if weight == 1.0 { t } else { t.mul_scalar(weight) };
+            let reduced = weighed(judged.values.reduced(per_instance, reduction));
+            named = judged.values.parts(reduction).into_iter().map(|(name, part)| (name, weighed(part))).collect();
             if named.is_empty() && !parts.is_empty() {
                 named.push(("labels", reduced.clone()));
             }
             label_loss = Some(reduced);
         }
     }
-    // What a model predicts, where its label loss looks at something else.
-    if let Some(predicted) = predicted {
-        let seen = judge(context, learner, batch, plain(predicted), embedding.as_ref(), targets)?;
+    if let Some((predicted, targets)) = predicted {
+        let seen = judge(context, learner, batch, predicted, embedding.as_ref(), targets)?;
         losses = wants.losses.then(|| reading(seen.values.per_instance()));
         probabilities = seen.probabilities;
     }
