@@ -92,7 +92,7 @@ impl Loss for TwoWay {
         let labelled = targets.clone().max_dim(1).sum_dim(0).clamp_min(1.0);
         let seen = targets.clone().max_dim(0).sum_dim(1).clamp_min(1.0);
         let by_instance = one_way(logits.clone(), targets.clone(), &self.config, 1) / labelled;
-        let by_label = (one_way(logits, targets, &self.config, 0) / seen).sum_dim(1).repeat_dim(0, batch);
+        let by_label = (one_way(logits, targets, &self.config, 0) / seen).sum_dim(1).expand([batch, 1]);
         let parts = vec![
             ("instances", by_instance.mul_scalar(batch as f64).squeeze_dim::<1>(1)),
             ("classes", by_label.squeeze_dim::<1>(1)),
