@@ -32,7 +32,7 @@ impl RowSum for CubeBackend {
     fn row_sum(weight: CubeTensor, starts: CubeTensor, indices: CubeTensor, values: CubeTensor) -> CubeTensor {
         let dtype = weight.dtype;
         let [weight, starts, indices, values] = [weight, starts, indices, values].map(into_contiguous);
-        let shape = Shape::from(vec![starts.meta.shape()[0] - 1, weight.meta.shape()[1]]);
+        let shape = sums_of(starts.meta.shape(), weight.meta.shape());
         let count = shape.num_elements();
         let buffer = weight.client.empty(count * dtype.size());
         let output = CubeTensor::new_contiguous(weight.client.clone(), weight.device.clone(), shape, buffer, dtype);

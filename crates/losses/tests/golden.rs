@@ -1,5 +1,7 @@
 //! Every loss against numbers computed with PyTorch autograd in float64, with gradients, on every backend.
 
+#[path = "golden/adapter.rs"]
+mod adapter;
 #[path = "golden/adaptive_threshold.rs"]
 mod adaptive_threshold;
 
@@ -129,17 +131,7 @@ fn golden_losses_and_gradients_on_ndarray() {
 
 #[test]
 fn golden_losses_and_gradients_on_wgpu() {
-    use burn::backend::wgpu::wgpu;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::PRIMARY,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = futures_lite::future::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    if adapters.is_empty() {
-        eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter, the losses are not checked on wgpu");
-        return;
-    }
-    let device = Device::wgpu(Default::default());
+    let Some(device) = adapter::gpu("the losses are not checked") else { return };
     check_all(&device, 1e-4);
     adaptive_threshold::check_cases(&device, 1e-4);
 }

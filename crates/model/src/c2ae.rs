@@ -84,9 +84,7 @@ impl Settings for C2aeConfig {
         ModelError::check_layers("label_hidden", &[self.label_hidden])?;
         ModelError::check_dropout(self.dropout)?;
         ModelError::check_weight("orthogonality", self.orthogonality)?;
-        if !(self.alpha > 0.0 && self.alpha.is_finite()) {
-            return Err(ModelError::range("alpha", self.alpha, "above 0"));
-        }
+        ModelError::check_positive("alpha", self.alpha)?;
         if task.labels < 2 && self.label_loss == C2aeLabelLoss::Ranking {
             let reason = "it ranks labels against each other, and the data has only one; \
                           set model.label_loss = \"configured\"";

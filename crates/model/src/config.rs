@@ -62,6 +62,14 @@ impl ModelError {
         }
     }
 
+    /// A number must be finite and above 0.
+    pub(crate) fn check_positive(key: &'static str, value: f64) -> Result<(), Self> {
+        match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Self::range(key, value, "above 0")),
+        }
+    }
+
     /// A number must be finite and at least 0.
     pub(crate) fn check_weight(key: &'static str, value: f64) -> Result<(), Self> {
         match value >= 0.0 && value.is_finite() {

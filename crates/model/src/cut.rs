@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Once;
 
 use burn::tensor::Tensor;
 use host::plain;
@@ -55,11 +56,41 @@ impl Cut {
     }
 }
 
+/// `f(inputs, 0..labels)`, `[batch, labels]`: at once where `of_label` bytes a label fit the pass's room, else piece by
+/// piece.
+pub(crate) fn over_labels(
+    inputs: Vec<Tensor<2>>,
+    labels: usize,
+    of_label: usize,
+    pass: &mut Pass,
+    f: impl Fn(&[Tensor<2>], Range<usize>) -> Tensor<2> + Send + 'static,
+) -> Tensor<2> {
+    if of_label * labels <= pass.room {
+        return f(&inputs, 0..labels);
+    }
+    let size = (pass.room / of_label.max(1)).max(1);
+    say_once(of_label * labels, pass.room, size);
+    in_pieces(inputs, pieces(labels, size), pass, f)
+}
+
+/// Says that the labels are gone over piece by piece, the first time.
+fn say_once(needed: usize, room: usize, labels: usize) {
+    static SAID: Once = Once::new();
+    let mebibytes = |bytes: usize| bytes >> 20;
+    SAID.call_once(|| {
+        tracing::info!(
+            "all labels at once would take {} MiB of the {} MiB set aside; going over them {labels} at a time",
+            mebibytes(needed),
+            mebibytes(room)
+        );
+    });
+}
+
 /// `f(inputs, piece)` for consecutive pieces of labels, side by side; each gives `[batch, labels of the piece]`.
 ///
 /// While training, every piece is made twice: once for its values, once more for its gradients. `f` must give the same
 /// both times.
-pub(crate) fn in_pieces(
+fn in_pieces(
     inputs: Vec<Tensor<2>>,
     pieces: Vec<Range<usize>>,
     pass: &mut Pass,

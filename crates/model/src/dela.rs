@@ -16,8 +16,6 @@ use crate::{Features, Pass};
 const ENCODER: [usize; 3] = [256, 512, 256];
 /// Units of the decoder's hidden layers.
 const DECODER: [usize; 2] = [256, 512];
-/// Largest code that is chosen without being asked for.
-const MOST_LATENT: usize = 1024;
 
 /// Settings of [`Dela`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,11 +48,6 @@ impl Default for DelaConfig {
     }
 }
 
-/// Dimensions of a code of features: half of them, rounded up.
-pub(crate) fn half_of(width: Width, features: usize) -> Result<usize, ModelError> {
-    width.or(features.div_ceil(2).clamp(1, MOST_LATENT), "latent")
-}
-
 impl Settings for DelaConfig {
     type Model = Dela;
     const ABOUT: About = About {
@@ -69,11 +62,9 @@ impl Settings for DelaConfig {
         ModelError::check_dropout(self.dropout)?;
         ModelError::check_weight("beta", self.beta)?;
         ModelError::check_weight("gate_rate", self.gate_rate)?;
-        if !(self.temperature > 0.0 && self.temperature.is_finite()) {
-            return Err(ModelError::range("temperature", self.temperature, "above 0"));
-        }
+        ModelError::check_positive("temperature", self.temperature)?;
         let (features, labels) = (task.features, task.labels);
-        let latent = half_of(self.latent, features)?;
+        let latent = self.latent.or_half_of(features)?;
         let inputs = features + latent;
         Ok(Dela {
             encoder: FeatureEncoder::new(features, &ENCODER, 0.0, self.dropout, rng, device),
@@ -90,7 +81,7 @@ impl Settings for DelaConfig {
     }
 
     fn embedding_width(&self, features: usize, _labels: usize) -> Option<usize> {
-        half_of(self.latent, features).ok()
+        self.latent.or_half_of(features).ok()
     }
 }
 

@@ -8,11 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{About, InputKind, ModelError, MultiLabel, Settings, Task};
-use crate::cut::{in_pieces, pieces};
-use crate::dela::half_of;
+use crate::cut::over_labels;
 use crate::layers::flow::{ConditionalFlow, INPUTS, log_density};
 use crate::layers::gaussian::divergence;
-use crate::layers::{FeatureEncoder, Gaussian, JointLayer, Linear, Stack, say_once};
+use crate::layers::{FeatureEncoder, Gaussian, JointLayer, Linear, Stack};
 use crate::outputs::{Outputs, Part};
 use crate::width::Width;
 use crate::{Features, Pass};
@@ -95,7 +94,7 @@ impl Settings for PacaConfig {
             }
         }
         let (features, labels) = (task.features, task.labels);
-        let latent = half_of(self.latent, features)?;
+        let latent = self.latent.or_half_of(features)?;
         let drop = DECODER_DROPOUT;
         Ok(Paca {
             encoder: FeatureEncoder::new(features, &ENCODER, 0.0, self.dropout, rng, device),
@@ -120,7 +119,7 @@ impl Settings for PacaConfig {
     }
 
     fn embedding_width(&self, features: usize, _labels: usize) -> Option<usize> {
-        half_of(self.latent, features).ok()
+        self.latent.or_half_of(features).ok()
     }
 }
 
@@ -161,7 +160,6 @@ impl Paca {
 
     /// `log p(z | present) - log p(z | absent)`, `[batch, labels]`.
     fn logits(&self, placed: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        let labels = self.labels();
         let of_label = placed.dims()[0] * 2 * self.present.cost() * 4 * size_of::<f32>();
         let mut inputs = vec![placed.clone()];
         inputs.extend(self.present.inputs(placed.clone()));
@@ -170,12 +168,7 @@ impl Paca {
             let (x, flows) = (&inputs[0], &inputs[1..]);
             log_density(x, &flows[..INPUTS], labels.clone()) - log_density(x, &flows[INPUTS..], labels)
         };
-        if of_label * labels <= pass.room {
-            return ratio(&inputs, 0..labels);
-        }
-        let size = (pass.room / of_label.max(1)).max(1);
-        say_once(of_label * labels, pass.room, size);
-        in_pieces(inputs, pieces(labels, size), pass, ratio)
+        over_labels(inputs, self.labels(), of_label, pass, ratio)
     }
 
     /// How far decoded features are from the features, `[batch]`.

@@ -6,6 +6,8 @@ use crate::ModelError;
 
 /// Largest width that is taken for meant.
 const LARGEST: usize = 4096;
+/// Largest code of features that is chosen without being asked for.
+const LARGEST_HALF: usize = 1024;
 
 /// A number of units, or `"auto"`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,6 +30,16 @@ impl Width {
             Self::Units(units @ 1..=LARGEST) => Ok(units),
             Self::Units(units) => Err(ModelError::range(key, units, "1 to 4096, or \"auto\"")),
         }
+    }
+}
+
+impl Width {
+    /// Dimensions of a code of features, `model.latent`: half of them, rounded up, where that is left to the model.
+    ///
+    /// # Errors
+    /// As [`Self::or`].
+    pub fn or_half_of(self, features: usize) -> Result<usize, ModelError> {
+        self.or(features.div_ceil(2).clamp(1, LARGEST_HALF), "latent")
     }
 }
 

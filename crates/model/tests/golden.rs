@@ -1,6 +1,9 @@
 //! The closed-form losses of the deep models against numbers computed with PyTorch autograd in float64, with gradients,
 //! on every backend.
 
+#[path = "../../losses/tests/golden/adapter.rs"]
+mod adapter;
+
 use burn::tensor::{Device, Tensor, TensorData};
 use model::layers::gaussian::{Normal, divergence};
 use model::layers::link_loss;
@@ -127,15 +130,6 @@ fn golden_model_losses_and_gradients_on_ndarray() {
 
 #[test]
 fn golden_model_losses_and_gradients_on_wgpu() {
-    use burn::backend::wgpu::wgpu;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::PRIMARY,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = futures_lite::future::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    if adapters.is_empty() {
-        eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter, the model losses are not checked on wgpu");
-        return;
-    }
-    check_all(&Device::wgpu(Default::default()), 1e-4);
+    let Some(device) = adapter::gpu("the model losses are not checked") else { return };
+    check_all(&device, 1e-4);
 }

@@ -1,5 +1,8 @@
 //! Whole models: their gradients, their forms of input, their weights by name.
 
+#[path = "../../losses/tests/golden/adapter.rs"]
+mod adapter;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -242,18 +245,9 @@ fn rows_on(gpu: &Device) {
 
 #[test]
 fn gradients_on_wgpu_are_those_on_flex() {
-    use burn::backend::wgpu::wgpu;
-    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::PRIMARY,
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
-    });
-    let adapters = futures_lite::future::block_on(instance.enumerate_adapters(wgpu::Backends::PRIMARY));
-    if adapters.is_empty() {
-        eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter, the models are not run on wgpu");
-        return;
-    }
-    let (flex, gpu) = (Device::flex().autodiff(), Device::wgpu(Default::default()).autodiff());
-    rows_on(&Device::wgpu(Default::default()));
+    let Some(device) = adapter::gpu("the models are not run") else { return };
+    rows_on(&device);
+    let (flex, gpu) = (Device::flex().autodiff(), device.autodiff());
     // One of each kind: kernels take their time to compile.
     let all = small();
     for config in [1, 3, 4, 5, 6].map(|i| &all[i]) {

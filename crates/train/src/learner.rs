@@ -2,8 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::Device;
-use losses::{AdaptiveThresholds, LossConfig, TrainingCounts};
-use model::{Model, ModelConfig, ModelError, Task, Weights, WeightsError};
+use data::LabelGraph;
+use losses::AdaptiveThresholds;
+use model::{Model, ModelError, Task, Weights, WeightsError};
+
+use crate::config::Config;
+use crate::splits::Splits;
 
 /// A model and its thresholds, on one device.
 #[derive(Debug, Clone)]
@@ -18,21 +22,18 @@ impl Learner {
     /// What the names of the thresholds' parameters begin with.
     pub const THRESHOLDS: &'static str = "thresholds";
 
-    /// With fresh weights, which depend on `seed` alone.
+    /// With fresh weights, which depend on the config's seed and the training split's labels alone.
     ///
     /// # Errors
     /// For a setting out of range, or data that the model is not made for.
-    pub fn new(
-        model: &ModelConfig,
-        loss: &LossConfig,
-        task: Task,
-        counts: &TrainingCounts,
-        seed: u64,
-        device: &Device,
-    ) -> Result<Self, ModelError> {
+    pub fn new(config: &Config, splits: &Splits, device: &Device) -> Result<Self, ModelError> {
+        let graph = config.model.wants_graph().then(|| LabelGraph::new(&splits.train.labels));
+        let (features, labels) = (splits.schema().features, splits.schema().labels);
+        let task = Task { features, labels, graph: graph.as_ref() };
+        let thresholds = config.loss.config.thresholds();
         Ok(Self {
-            model: model.init(task, seed, device)?,
-            thresholds: loss.thresholds().map(|t| t.init_thresholds(counts, seed, device)),
+            model: config.model.init(task, config.seed, device)?,
+            thresholds: thresholds.map(|t| t.init_thresholds(&splits.counts, config.seed, device)),
         })
     }
 

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use burn::tensor::Device;
-use data::LabelGraph;
 use losses::Loss;
 use metrics::{Decision, Direction, direction};
-use model::{Task, Weights};
+use model::Weights;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -110,10 +109,7 @@ impl<'a> Trainer<'a> {
         let device = device.clone().autodiff();
         let plain = device.clone().without_autodiff();
         config.train.precision.check(&plain)?;
-        let graph = config.model.wants_graph().then(|| LabelGraph::new(&splits.train.labels));
-        let (features, labels) = (splits.schema().features, splits.schema().labels);
-        let task = Task { features, labels, graph: graph.as_ref() };
-        let learner = Learner::new(&config.model, &config.loss.config, task, &splits.counts, config.seed, &device)?;
+        let learner = Learner::new(config, splits, &device)?;
         let loss = config.loss.config.init(&splits.counts, &plain)?;
         let signals = RunSignals::new(config, splits, &plain)?;
         let batch_size = config.train.batch_size;

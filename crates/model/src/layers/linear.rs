@@ -1,9 +1,10 @@
 //! The affine layer.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
+use super::rows::integers;
 use super::{he_bound, small_bias, uniform, uniform_within};
 
 /// `x W + b`, weights and biases uniform in ±1/√inputs at the start.
@@ -36,9 +37,7 @@ impl Linear {
 
     /// Some of the outputs: `[batch, inputs]` → `[batch, columns.len()]`.
     pub fn forward_some(&self, input: Tensor<2>, columns: &[u32]) -> Tensor<2> {
-        let indices: Vec<i32> = columns.iter().map(|c| *c as i32).collect();
-        let indices = TensorData::new(indices, [columns.len()]);
-        let indices = Tensor::<1, Int>::from_data(indices, &input.device().without_autodiff());
+        let indices = integers(columns, &input.device());
         let weight = self.weight.val().select(1, indices.clone());
         input.matmul(weight) + self.bias.val().select(0, indices).unsqueeze()
     }

@@ -15,7 +15,6 @@ pub use gates::ConcreteGates;
 pub use gaussian::Gaussian;
 pub use graph::{GraphLayer, link_loss};
 pub use input::InputLayer;
-pub(crate) use label_head::say_once;
 pub use label_head::{LabelHead, LabelView};
 pub use linear::Linear;
 

@@ -109,14 +109,14 @@ pub fn row_gradient(rows: &RowBatch, output_gradient: &[f32], width: usize, mut 
 /// Some rows of a matrix: `[rows.len(), width]`, on the device and with the autodiff of nobody but the caller's.
 pub fn selected(weight: Tensor<2>, rows: &[u32]) -> Tensor<2> {
     let device = weight.device();
-    let chosen = weight.select(0, row_indices(rows, &device));
+    let chosen = weight.select(0, integers(rows, &device));
     Tensor::from_inner(chosen)
 }
 
-/// Row numbers on the device.
-pub fn row_indices(rows: &[u32], device: &Device) -> Tensor<1, Int> {
-    let indices: Vec<i32> = rows.iter().map(|r| *r as i32).collect();
-    Tensor::from_data(TensorData::new(indices, [rows.len()]), &device.clone().without_autodiff())
+/// Whole numbers on the device.
+pub fn integers(values: &[u32], device: &Device) -> Tensor<1, Int> {
+    let signed: Vec<i32> = values.iter().map(|v| *v as i32).collect();
+    Tensor::from_data(TensorData::new(signed, [values.len()]), &device.clone().without_autodiff())
 }
 
 /// The reference for [`row_sum`] and its gradient: select rows, weigh them, sum; autodiff does the rest.
@@ -149,13 +149,8 @@ pub fn row_sum_on_device(rows: &RowBatch, weight: Tensor<2>) -> Tensor<2> {
     if rows.indices.is_empty() {
         return Tensor::zeros([rows.len(), weight.dims()[1]], &device);
     }
-    let integers = |values: &[u32]| -> Tensor<1, Int> {
-        let values: Vec<i32> = values.iter().map(|v| *v as i32).collect();
-        let count = values.len();
-        Tensor::from_data(TensorData::new(values, [count]), &device)
-    };
     let values = Tensor::<1>::from_floats(rows.values.as_slice(), &device);
-    kernels::row_sum(weight, integers(&rows.starts), integers(&rows.indices), values)
+    kernels::row_sum(weight, integers(&rows.starts, &device), integers(&rows.indices, &device), values)
 }
 
 /// [`row_gradient`] by a GPU's own kernel: the touched rows, ascending, and their gradients `[rows, width]`.

@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use burn::module::Module;
 use burn::tensor::Device;
-use data::LabelGraph;
 use losses::Reduction;
-use model::{ModelConfig, Task};
+use model::ModelConfig;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -119,10 +118,7 @@ fn as_json(model: &ModelConfig, cost: &Cost, base: f64) -> Value {
 /// Trains on one batch again and again.
 fn measure(config: &Config, splits: &Splits, device: &Device) -> Result<Cost> {
     let plain = device.clone().without_autodiff();
-    let graph = config.model.wants_graph().then(|| LabelGraph::new(&splits.train.labels));
-    let (features, labels) = (splits.schema().features, splits.schema().labels);
-    let task = Task { features, labels, graph: graph.as_ref() };
-    let mut learner = Learner::new(&config.model, &config.loss.config, task, &splits.counts, config.seed, device)?;
+    let mut learner = Learner::new(config, splits, device)?;
     let weights = learner.model.num_params();
     let loss = config.loss.config.init(&splits.counts, &plain)?;
     let signals = RunSignals::new(config, splits, &plain)?;

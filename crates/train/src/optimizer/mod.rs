@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{IndexingUpdateOp, Tensor, TensorData};
 use model::Features;
-use model::layers::rows::row_indices;
+use model::layers::rows::integers;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Array;
@@ -323,7 +323,7 @@ impl Optimizer {
         if named == 0 {
             return values;
         }
-        let indices = row_indices(rows, &values.device());
+        let indices = integers(rows, &values.device());
         let matrix = |flat: Tensor<1>| flat.reshape([count / width, width]);
         let add = |to: Tensor<2>, rows: Tensor<2>| {
             to.select_assign(0, indices.clone(), rows, IndexingUpdateOp::Add).reshape([count])

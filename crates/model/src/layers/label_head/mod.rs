@@ -7,16 +7,16 @@
 mod host;
 
 use std::ops::Range;
-use std::sync::Once;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::encoder::relu;
+use super::rows::integers;
 use super::{Linear, uniform, uniform_within};
 use crate::Pass;
-use crate::cut::{in_pieces, pieces};
+use crate::cut::over_labels;
 use crate::pass::RowDropout;
 
 /// Logits of labels that each see an instance their own way.
@@ -99,9 +99,7 @@ impl LabelHead {
         let (mut classifier, mut bias): (_, Tensor<2>) = (self.classifier.val(), self.bias.val().unsqueeze());
         let LabelView { shared, seen, mut codes } = view;
         if let Some(labels) = &pass.labels {
-            let indices: Vec<i32> = labels.iter().map(|l| *l as i32).collect();
-            let data = TensorData::new(indices, [labels.len()]);
-            let indices = Tensor::<1, Int>::from_data(data, &codes.device().without_autodiff());
+            let indices = integers(labels, &codes.device());
             codes = codes.select(0, indices.clone());
             classifier = classifier.select(0, indices.clone());
             bias = bias.select(1, indices);
@@ -120,12 +118,7 @@ impl LabelHead {
         // Values and gradients of what enters and leaves every operation.
         let of_label =
             batch * (4 * width + 6 * units + if self.second.is_some() { 6 * last } else { 0 }) * size_of::<f32>();
-        if of_label * labels <= pass.room {
-            return compose(&inputs, 0..labels, &settings);
-        }
-        let size = pass.room / of_label.max(1);
-        say_once(of_label * labels, pass.room, size.max(1));
-        in_pieces(inputs, pieces(labels, size), pass, move |inputs, labels| compose(inputs, labels, &settings))
+        over_labels(inputs, labels, of_label, pass, move |inputs, labels| compose(inputs, labels, &settings))
     }
 
     /// Logits `[batch, labels]` where every label sees the same: `v` is 0.
@@ -136,19 +129,6 @@ impl LabelHead {
         }
         hidden.matmul(self.classifier.val().transpose()) + self.bias.val().unsqueeze()
     }
-}
-
-/// Says that the labels are gone over piece by piece, the first time.
-pub(crate) fn say_once(needed: usize, room: usize, labels: usize) {
-    static SAID: Once = Once::new();
-    let mebibytes = |bytes: usize| bytes >> 20;
-    SAID.call_once(|| {
-        tracing::info!(
-            "all labels at once would take {} MiB of the {} MiB set aside; going over them {labels} at a time",
-            mebibytes(needed),
-            mebibytes(room)
-        );
-    });
 }
 
 /// What a pass needs beside its inputs.
@@ -196,7 +176,7 @@ fn stream(layer: usize) -> usize {
 /// What the tests of a head look at.
 #[cfg(test)]
 mod tests {
-    use burn::tensor::Device;
+    use burn::tensor::{Device, TensorData};
     use rand::SeedableRng;
 
     use super::*;
