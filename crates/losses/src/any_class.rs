@@ -3,12 +3,13 @@
 
 use burn::tensor::{Device, Tensor};
 use host::simd::{self, LANES, each};
+use kernels::loss::{Presence, RowForm};
 use serde::{Deserialize, Serialize};
 
 use crate::class_balanced::effective_number_weights;
 use crate::config::Base;
 use crate::fused::{ANY, Fused, Row, RowLoss, focused};
-use crate::{Loss, LossConfig, LossError, LossValues, TrainingCounts, bce, focal};
+use crate::{Loss, LossConfig, LossError, LossForm, LossValues, TrainingCounts, bce, focal};
 
 /// Presence logit of each instance: the weighted mean of its label logits.
 ///
@@ -200,6 +201,21 @@ impl Loss for AnyClass {
 
     fn fused(&self) -> Option<Fused<'_>> {
         matches!(self.base.fused(), Some(Fused::Rows(_))).then_some(Fused::Rows(self))
+    }
+
+    fn form(&self, labels: usize) -> Option<LossForm> {
+        let Some(LossForm::Rows(form)) = self.base.form(labels) else { return None };
+        let presence = (self.alpha > 0.0).then(|| Presence {
+            alpha: self.alpha as f32,
+            lambda: self.lambda as f32,
+            gamma: self.presence_gamma.unwrap_or(0.0) as f32,
+        });
+        let balance = self.balance.as_ref().map(|b| kernels::loss::InstanceBalance {
+            labels: b.numbers.clone(),
+            negative: b.negative,
+            mean: b.instance_weight == InstanceWeight::Mean,
+        });
+        Some(LossForm::Rows(RowForm { presence, balance, ..form }))
     }
 }
 

@@ -4,10 +4,11 @@ use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::relu, ac
 use serde::{Deserialize, Serialize};
 
 use host::simd::{neg_ln_1m, softplus_and_sigmoid};
+use kernels::loss::{LabelForm, RowForm};
 
 use crate::fused::{ANY, Element, Fused, Row, RowLoss, elements, focused, power as powered};
 use crate::logits::{by_rows, power, with_gradient};
-use crate::{Loss, LossError, LossValues};
+use crate::{Loss, LossError, LossForm, LossValues};
 
 /// Settings of [`Asymmetric`] and of [`asymmetric`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,6 +122,17 @@ impl Loss for Asymmetric {
 
     fn fused(&self) -> Option<Fused<'_>> {
         Some(Fused::Rows(self))
+    }
+
+    fn form(&self, _labels: usize) -> Option<LossForm> {
+        let c = &self.config;
+        let (gamma, clip) = ([c.gamma_pos as f32, c.gamma_neg as f32], c.clip as f32);
+        let through = if c.detach_focusing { 0.0 } else { 1.0 };
+        let labels = match c.clip == 0.0 {
+            true => LabelForm::Focused { gamma, through },
+            false => LabelForm::Clipped { gamma, through, clip },
+        };
+        Some(LossForm::Rows(RowForm::of_labels(labels)))
     }
 }
 

@@ -4,10 +4,11 @@ use burn::tensor::{Device, Tensor, activation::log_sigmoid};
 use serde::{Deserialize, Serialize};
 
 use host::simd::softplus_and_sigmoid;
+use kernels::loss::{LabelForm, RowForm};
 
 use crate::fused::{Element, Fused, Row, RowLoss, elements};
 use crate::logits::towards_truth;
-use crate::{Loss, LossError, LossValues, TrainingCounts};
+use crate::{Loss, LossError, LossForm, LossValues, TrainingCounts};
 
 /// Binary cross-entropy of each label, `softplus(z) - y z`, as `-log σ((2y - 1) z)`.
 ///
@@ -103,6 +104,12 @@ impl Loss for Bce {
 
     fn fused(&self) -> Option<Fused<'_>> {
         Some(Fused::Rows(self))
+    }
+
+    fn form(&self, labels: usize) -> Option<LossForm> {
+        let weights = (!self.weights.is_empty()).then(|| [self.weights.clone(), vec![1.0; labels]]);
+        let plain = LabelForm::Focused { gamma: [0.0; 2], through: 1.0 };
+        Some(LossForm::Rows(RowForm { weights, ..RowForm::of_labels(plain) }))
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Base;
 use crate::fused::{Fused, Row, RowLoss};
-use crate::{Loss, LossConfig, LossError, LossValues, TrainingCounts};
+use crate::{Loss, LossConfig, LossError, LossForm, LossValues, TrainingCounts};
 
 /// `w_c = (1-β) / (1-β^{n_c})`, normalised so that they sum to their number.
 ///
@@ -91,6 +91,13 @@ impl Loss for ClassBalanced {
 
     fn fused(&self) -> Option<Fused<'_>> {
         matches!(self.base.fused(), Some(Fused::Rows(_))).then_some(Fused::Rows(self))
+    }
+
+    fn form(&self, labels: usize) -> Option<LossForm> {
+        let Some(LossForm::Rows(mut form)) = self.base.form(labels) else { return None };
+        let weights = form.weights.get_or_insert_with(|| [vec![1.0; labels], vec![1.0; labels]]);
+        weights.iter_mut().for_each(|side| side.iter_mut().zip(&self.numbers).for_each(|(w, own)| *w *= own));
+        Some(LossForm::Rows(form))
     }
 }
 

@@ -4,10 +4,11 @@ use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid}
 use serde::{Deserialize, Serialize};
 
 use host::simd::{self, LANES};
+use kernels::loss::{LabelForm, RowForm};
 
 use crate::fused::{ANY, Fused, Row, RowLoss, focused, set_aside};
 use crate::logits::towards_truth;
-use crate::{Loss, LossError, LossValues, TrainingCounts};
+use crate::{Loss, LossError, LossForm, LossValues, TrainingCounts};
 
 /// Settings of [`DistributionBalanced`]; the names of α, β, μ, λ and κ are the paper's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,6 +109,17 @@ impl Loss for DistributionBalanced {
 
     fn fused(&self) -> Option<Fused<'_>> {
         Some(Fused::Rows(self))
+    }
+
+    fn form(&self, _labels: usize) -> Option<LossForm> {
+        let (c, [inverse, bias]) = (&self.config, &self.numbers);
+        Some(LossForm::Rows(RowForm::of_labels(LabelForm::Balanced {
+            smoothing: [c.alpha as f32, c.beta as f32, c.mu as f32],
+            lambda: c.lambda as f32,
+            gamma: c.gamma as f32,
+            inverse: inverse.clone(),
+            bias: bias.clone(),
+        })))
     }
 }
 

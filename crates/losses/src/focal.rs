@@ -1,11 +1,12 @@
 //! Focal loss: easy decisions weigh less.
 
 use burn::tensor::{Device, Tensor, activation::log_sigmoid, activation::sigmoid};
+use kernels::loss::{LabelForm, RowForm};
 use serde::{Deserialize, Serialize};
 
 use crate::fused::{ANY, Element, Fused, Row, RowLoss, elements, focused};
 use crate::logits::{by_rows, power, with_gradient};
-use crate::{Loss, LossError, LossValues};
+use crate::{Loss, LossError, LossForm, LossValues};
 
 /// `(1 - p_t)^γ · bce`, with `p_t` the probability of the truth: `-q^γ log σ(u)`, `q = σ(-u)`, `u = (2y - 1) z`.
 ///
@@ -74,6 +75,12 @@ impl Loss for Focal {
 
     fn fused(&self) -> Option<Fused<'_>> {
         Some(Fused::Rows(self))
+    }
+
+    fn form(&self, labels: usize) -> Option<LossForm> {
+        let weights = self.config.alpha.map(|a| [vec![a as f32; labels], vec![(1.0 - a) as f32; labels]]);
+        let focused = LabelForm::Focused { gamma: [self.config.gamma as f32; 2], through: 1.0 };
+        Some(LossForm::Rows(RowForm { weights, ..RowForm::of_labels(focused) }))
     }
 }
 

@@ -19,6 +19,7 @@ mod fused;
 mod logits;
 pub mod margin;
 pub mod neighbours;
+mod on_device;
 pub mod rarity;
 mod two_way;
 mod values;
@@ -38,6 +39,7 @@ pub use distribution_balanced::{DistributionBalanced, DistributionBalancedConfig
 pub use error::LossError;
 pub use focal::{Focal, FocalConfig, focal};
 pub use fused::{BatchLoss, Fused, FusedValues, Row, RowLoss, fused_pass};
+pub use on_device::{DeviceLoss, LossForm};
 pub use two_way::{TwoWay, TwoWayConfig, one_way};
 pub use values::{LossValues, Reduction};
 pub use zlpr::{Zlpr, ZlprConfig, zlpr};
@@ -53,6 +55,11 @@ pub trait Loss: Send + Sync {
 
     /// The same loss on host memory in one pass, where it has that form.
     fn fused(&self) -> Option<Fused<'_>> {
+        None
+    }
+
+    /// What a GPU's kernel has to know of the loss over so many labels, where there is one for it.
+    fn form(&self, _labels: usize) -> Option<LossForm> {
         None
     }
 }

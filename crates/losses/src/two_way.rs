@@ -5,11 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use data::LabelRows;
 use host::simd;
+use kernels::loss::Temperatures;
 use rayon::prelude::*;
 
 use crate::fused::{BatchLoss, Fused};
 use crate::logits::{NEVER, softplus, zero_with_gradient};
-use crate::{Loss, LossError, LossValues};
+use crate::{Loss, LossError, LossForm, LossValues};
 
 /// Settings of [`TwoWay`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,6 +103,11 @@ impl Loss for TwoWay {
 
     fn fused(&self) -> Option<Fused<'_>> {
         Some(Fused::Batch(self))
+    }
+
+    fn form(&self, _labels: usize) -> Option<LossForm> {
+        let (present, absent) = (self.config.temperature_pos as f32, self.config.temperature_neg as f32);
+        Some(LossForm::TwoWay(Temperatures { present, absent }))
     }
 }
 

@@ -39,6 +39,19 @@ impl LossValues {
         Self { labels: None, instance, weight: None, label_count }
     }
 
+    /// The same values, the weights of instances multiplied into all parts.
+    pub fn with_weights_applied(self) -> Self {
+        let Some(weight) = self.weight else { return self };
+        let of_labels = |l: Tensor<2>| l * weight.clone().unsqueeze_dim(1);
+        let of_instances = |(name, part): (&'static str, Tensor<1>)| (name, part * weight.clone());
+        Self {
+            labels: self.labels.map(of_labels),
+            instance: self.instance.into_iter().map(of_instances).collect(),
+            weight: None,
+            label_count: self.label_count,
+        }
+    }
+
     /// `w_i · (Σ_l labels_il + Σ parts_i)`, `[batch]`: what samplers look at and reductions average.
     pub fn per_instance(&self) -> Tensor<1> {
         let labels = self.label_sums().into_iter();

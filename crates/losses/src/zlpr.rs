@@ -4,10 +4,11 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use host::simd::{self, LANES, each};
+use kernels::loss::{LabelForm, RowForm};
 
 use crate::fused::{Fused, Row, RowLoss, set_aside};
 use crate::logits::log_one_plus_sum_exp;
-use crate::{Loss, LossValues};
+use crate::{Loss, LossForm, LossValues};
 
 /// `log(1 + Σ_{p∈Y} e^{-z_p}) + log(1 + Σ_{q∉Y} e^{z_q})`: the zero-bounded log-sum-exp and pairwise rank-based loss.
 ///
@@ -38,6 +39,10 @@ impl Loss for Zlpr {
 
     fn fused(&self) -> Option<Fused<'_>> {
         Some(Fused::Rows(self))
+    }
+
+    fn form(&self, _labels: usize) -> Option<LossForm> {
+        Some(LossForm::Rows(RowForm::of_labels(LabelForm::Ranking)))
     }
 }
 

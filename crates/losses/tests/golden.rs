@@ -4,6 +4,10 @@
 mod adapter;
 #[path = "golden/adaptive_threshold.rs"]
 mod adaptive_threshold;
+#[path = "golden/every_loss.rs"]
+mod every_loss;
+#[path = "golden/on_device.rs"]
+mod on_device;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use losses::{LossConfig, Reduction, TrainingCounts, presence_logits};
@@ -102,6 +106,8 @@ fn check_all(device: &Device, tolerance: f64) {
         close(&format!("{name} gradient"), &values(gradient), &expected, tolerance);
         if host::is_host(device) {
             fused(name, &*loss, case, tolerance);
+        } else {
+            on_device::check_case(name, &*loss, case, device, tolerance);
         }
         if let Some(expected) = case.get("presence_logit") {
             let lambda = case["config"]["lambda"].as_f64().unwrap();
@@ -134,4 +140,5 @@ fn golden_losses_and_gradients_on_wgpu() {
     let Some(device) = adapter::gpu("the losses are not checked") else { return };
     check_all(&device, 1e-4);
     adaptive_threshold::check_cases(&device, 1e-4);
+    on_device::every_kernel_is_its_composed_form(&device);
 }

@@ -9,9 +9,10 @@ mod config;
 mod learnt;
 
 use burn::tensor::Tensor;
+use kernels::loss::{Margin, RowForm};
 
 use crate::fused::{Fused, Row, RowLoss};
-use crate::{Loss, LossValues, margin};
+use crate::{Loss, LossForm, LossValues, margin};
 
 pub use config::{AdaptiveThresholdConfig, Idf, MarginKind, NeighbourSource, PredictSource, Signals, ThresholdLink};
 pub use learnt::{AdaptiveThresholds, Explainer, ThresholdParts};
@@ -28,6 +29,8 @@ impl Loss for AdaptiveThreshold {
     fn forward(&self, distance: Tensor<2>, targets: Tensor<2>) -> LossValues {
         let mut values = self.base.forward(distance.clone(), targets.clone());
         if self.weight > 0.0 {
+            // Weights of instances are the base's, not the margin's.
+            values = values.with_weights_applied();
             let margin = match self.margin {
                 MarginKind::Hinge => margin::hinge(distance, targets, self.delta),
                 MarginKind::Band => margin::band(distance, self.delta),
@@ -40,6 +43,13 @@ impl Loss for AdaptiveThreshold {
 
     fn fused(&self) -> Option<Fused<'_>> {
         matches!(self.base.fused(), Some(Fused::Rows(_))).then_some(Fused::Rows(self))
+    }
+
+    fn form(&self, labels: usize) -> Option<LossForm> {
+        let Some(LossForm::Rows(form)) = self.base.form(labels) else { return None };
+        let (delta, weight) = (self.delta as f32, self.weight as f32);
+        let margin = (self.weight > 0.0).then(|| Margin { delta, weight, band: self.margin == MarginKind::Band });
+        Some(LossForm::Rows(RowForm { margin, ..form }))
     }
 }
 
