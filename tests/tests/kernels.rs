@@ -79,6 +79,36 @@ fn every_kind_of_loss_model_and_optimizer_trains_alike_by_both_kernels() {
 }
 
 #[test]
+fn kernels_of_a_gpu_train_as_composed_operations_do() {
+    let w = Workspace::default();
+    let devices: serde_json::Value = serde_json::from_str(&w.ok(&["devices", "--json"]).out).unwrap();
+    if devices["adapters"].as_array().unwrap().is_empty() {
+        eprintln!("SKIPPED: no Vulkan, Metal or DX12 adapter, its kernels are not compared");
+        return;
+    }
+    // Thresholds, presence, a margin, sparse input and rows of Adam: every kernel but two_way's.
+    let trained = |kernels: &str| {
+        let settings = [
+            kernels,
+            "model.input=sparse",
+            "loss.kind=adaptive_threshold",
+            "loss.base=any_class",
+            "train.epochs=3",
+            "data.generate.instances=700",
+        ];
+        let sets: Vec<&str> = settings.iter().flat_map(|s| ["--set", *s]).collect();
+        let mut command =
+            w.command(&[&["--backend", "wgpu", "--quiet"], &DATA[3..], &sets, &["--out", "run", "--force"]].concat());
+        let ran = tests::Ran::of(command.env("CUBECL_AUTOTUNE_LEVEL", "minimal"));
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        w.timeless_events("run").iter().map(|e| e["loss"].as_f64().unwrap()).collect::<Vec<f64>>()
+    };
+    let (fused, composed) = (trained("train.kernels=fused"), trained("train.kernels=composed"));
+    hold("wgpu", &fused, &composed);
+    assert!(fused[2] < 0.9 * fused[0], "{fused:?}");
+}
+
+#[test]
 fn waiting_rows_survive_an_interrupt_bit_for_bit() {
     let w = Workspace::default();
     let args = [DATA, &["--set", "optimizer.rows=exact", "--set", "train.epochs=4000", "--out", "stopped"]].concat();

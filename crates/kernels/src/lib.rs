@@ -3,7 +3,24 @@
 //! They run on every CubeCL backend (wgpu, CUDA, ROCm, Metal, Vulkan) and wait in Burn's fusion stream as its own
 //! operations do. What they compute is held to composed tensor operations where they are used.
 
+pub mod adam;
 pub mod loss;
 mod row_sum;
 
 pub use row_sum::row_sum;
+
+use burn::tensor::Shape;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::CubeCount;
+
+/// So many workgroups, over two dimensions: none may be longer than 65,535.
+fn groups(count: usize) -> CubeCount {
+    let across = count.clamp(1, 32_768);
+    CubeCount::Static(across as u32, count.div_ceil(across).max(1) as u32, 1)
+}
+
+/// A new tensor with the type and on the device of another one, its values still to be written.
+fn unwritten(like: &CubeTensor, shape: Shape) -> CubeTensor {
+    let buffer = like.client.empty(shape.num_elements() * like.dtype.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, like.dtype)
+}

@@ -7,10 +7,12 @@ use burn::tensor::{Int, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::{CubeCount, CubeDim};
+use cubecl::CubeDim;
+
+use crate::{groups, unwritten};
 
 /// Units of a workgroup.
-const UNITS: u32 = 256;
+const UNITS: usize = 256;
 
 /// The operation, as Burn dispatches it.
 #[backend_extension(Cube, Fusion)]
@@ -34,15 +36,11 @@ impl RowSum for CubeBackend {
         let [weight, starts, indices, values] = [weight, starts, indices, values].map(into_contiguous);
         let shape = sums_of(starts.meta.shape(), weight.meta.shape());
         let count = shape.num_elements();
-        let buffer = weight.client.empty(count * dtype.size());
-        let output = CubeTensor::new_contiguous(weight.client.clone(), weight.device.clone(), shape, buffer, dtype);
-        // No dimension of a dispatch may be longer than 65,535.
-        let groups = (count as u32).div_ceil(UNITS).max(1);
-        let across = groups.min(32_768);
+        let output = unwritten(&weight, shape);
         kernel::row_sum::launch(
             &output.client,
-            CubeCount::Static(across, groups.div_ceil(across), 1),
-            CubeDim::new_1d(UNITS),
+            groups(count.div_ceil(UNITS)),
+            CubeDim::new_1d(UNITS as u32),
             weight.into_tensor_arg(),
             starts.into_tensor_arg(),
             indices.into_tensor_arg(),

@@ -73,9 +73,8 @@ impl DeviceLoss {
             }
         };
         let [batch, _] = parts.dims();
-        let part = |(p, name): (usize, &&'static str)| {
-            (*name, parts.clone().slice([0..batch, p..p + 1]).squeeze_dim::<1>(1))
-        };
+        let part =
+            |(p, name): (usize, &&'static str)| (*name, parts.clone().slice([0..batch, p..p + 1]).squeeze_dim::<1>(1));
         let instance = self.names.iter().enumerate().map(part).collect();
         (LossValues::of_instances(instance, self.labels), gradient)
     }

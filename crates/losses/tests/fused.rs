@@ -5,9 +5,9 @@ mod every_loss;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use data::LabelRows;
+use every_loss::all;
 use losses::{LossConfig, Reduction, TrainingCounts, fused_pass};
 use proptest::prelude::*;
-use every_loss::all;
 use serde_json::Value;
 
 fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {

@@ -4,8 +4,10 @@
 mod adapter;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use burn::backend::fusion::observer::{BlockOperations, FusionObservation, FusionObserver};
+use burn::backend::ir::OperationIr;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use data::{LabelGraph, LabelRows};
@@ -243,10 +245,42 @@ fn rows_on(gpu: &Device) {
     close(row_sum_on_device(&none, tensor(&weight, [columns, width])), &vec![0.0; 3 * width]);
 }
 
+/// Blocks of operations that a GPU runs as one, by the names of the operations.
+struct Blocks(Mutex<Vec<String>>);
+
+impl FusionObserver for Blocks {
+    fn registered(&self, _operation: &OperationIr) {}
+
+    fn block_starts(&self, block: BlockOperations<'_>) {
+        let names = block.iter().map(|operation| format!("{operation:?}")).collect();
+        self.0.lock().unwrap().push(names);
+    }
+
+    fn block_ran(&self) {}
+}
+
+/// A hidden layer's bias and activation ride along with its matrix product: no pass of their own.
+fn bias_and_activation_are_part_of_the_product(gpu: &Device) {
+    let config: ModelConfig = serde_json::from_value(json!({"kind": "mlp", "hidden": [64]})).unwrap();
+    let model = config.init(Task { features: 100, labels: 30, graph: None }, 3, gpu).unwrap();
+    let x = Tensor::<2>::from_data(TensorData::new(vec![0.5f32; 32 * 100], [32, 100]), gpu);
+    gpu.sync().unwrap();
+    let seen = Arc::new(Blocks(Mutex::default()));
+    let observation = FusionObservation::new(seen.clone());
+    let none = Tensor::zeros([32, 30], gpu);
+    let logits = model.outputs(&Features::Dense(x), &none, &mut Pass::predict()).logits;
+    logits.into_data();
+    drop(observation);
+    let blocks = seen.0.lock().unwrap();
+    let is_layer = |block: &&String| ["Matmul(", "Add(", "MaskFill("].iter().all(|name| block.contains(name));
+    assert_eq!(blocks.iter().filter(is_layer).count(), 1, "{blocks:#?}");
+}
+
 #[test]
 fn gradients_on_wgpu_are_those_on_flex() {
     let Some(device) = adapter::gpu("the models are not run") else { return };
     rows_on(&device);
+    bias_and_activation_are_part_of_the_product(&device);
     let (flex, gpu) = (Device::flex().autodiff(), device.autodiff());
     // One of each kind: kernels take their time to compile.
     let all = small();

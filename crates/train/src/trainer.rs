@@ -121,12 +121,12 @@ impl<'a> Trainer<'a> {
         };
         let trainer = Self {
             dense: batches::is_dense(config.model.input(), &splits.train.features, &device),
-            stepper: Stepper::new(config.train.kernels, config.train.precision, &learner, &device),
+            stepper: Stepper::new(&config.train, &learner, &*loss, splits.schema().labels, &device),
             loss,
             signals,
             sampler: config.sampler.init(&splits.train, batch_size, config.train.epochs, &plain)?,
             seen: vec![0; splits.train.len()],
-            optimizer: Optimizer::new(config.optimizer.clone()),
+            optimizer: Optimizer::new(config.optimizer.clone(), config.train.kernels),
             schedule: Schedule::new(
                 config.schedule.clone(),
                 config.optimizer.learning_rate(),

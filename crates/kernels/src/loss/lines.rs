@@ -8,9 +8,10 @@ use burn::tensor::{Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::{CubeCount, CubeDim};
+use cubecl::CubeDim;
 
 use super::LossAndGradient;
+use crate::{groups, unwritten};
 
 /// Units of a workgroup.
 const UNITS: usize = 256;
@@ -49,27 +50,18 @@ pub trait LinesKernel: burn::backend::Backend {
     ) -> FloatTensor<Self>;
 }
 
-fn made(like: &CubeTensor, shape: Shape) -> CubeTensor {
-    let buffer = like.client.empty(shape.num_elements() * size_of::<f32>());
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, like.dtype)
-}
-
-/// So many workgroups, over two dimensions: none may be longer than 65,535.
-fn groups(count: usize) -> CubeCount {
-    let across = count.clamp(1, 32_768);
-    CubeCount::Static(across as u32, count.div_ceil(across).max(1) as u32, 1)
-}
-
 impl LinesKernel for CubeBackend {
     fn lines(logits: CubeTensor, targets: CubeTensor, told: Temperatures, by_instance: bool) -> CubeTensor {
         let [logits, targets] = [logits, targets].map(into_contiguous);
         let count = logits.meta.shape()[usize::from(!by_instance)];
-        let output = made(&logits, vec![count, NUMBERS].into());
+        let output = unwritten(&logits, vec![count, NUMBERS].into());
         let (client, into) = (output.client.clone(), output.clone().into_tensor_arg());
         let (z, y) = (logits.into_tensor_arg(), targets.into_tensor_arg());
         let units = CubeDim::new_1d(UNITS as u32);
         match by_instance {
-            true => kernel::instances::launch(&client, groups(count), units, z, y, into, told.present, told.absent, UNITS),
+            true => {
+                kernel::instances::launch(&client, groups(count), units, z, y, into, told.present, told.absent, UNITS)
+            }
             false => {
                 let groups = groups(count.div_ceil(UNITS));
                 kernel::labels::launch(&client, groups, units, z, y, into, told.present, told.absent);
@@ -88,7 +80,7 @@ impl LinesKernel for CubeBackend {
     ) -> CubeTensor {
         let [logits, targets, instances, labels, factors] =
             [logits, targets, instances, labels, factors].map(into_contiguous);
-        let output = made(&logits, logits.meta.shape().clone());
+        let output = unwritten(&logits, logits.meta.shape().clone());
         let count = output.meta.shape().num_elements();
         kernel::gradient::launch(
             &output.client,
@@ -124,7 +116,8 @@ pub fn two_way_loss(logits: Tensor<2>, targets: Tensor<2>, temperatures: Tempera
     let (instances, labels) = (lines(true), lines(false));
     let column = |lines: &Tensor<2>, c: usize| lines.clone().slice([0..lines.dims()[0], c..c + 1]);
     // Lines with a present entry: both means go over them.
-    let factor = |lines: &Tensor<2>| column(lines, NUMBERS - 1).sum_dim(0).clamp_min(1.0).recip().mul_scalar(batch as f64);
+    let factor =
+        |lines: &Tensor<2>| column(lines, NUMBERS - 1).sum_dim(0).clamp_min(1.0).recip().mul_scalar(batch as f64);
     let (by_instance, by_label) = (factor(&instances), factor(&labels));
     let own = column(&instances, 0) * by_instance.clone();
     let classes = column(&labels, 0).sum_dim(0) * by_label.clone().div_scalar(batch as f64);
@@ -145,8 +138,8 @@ pub fn two_way_loss(logits: Tensor<2>, targets: Tensor<2>, temperatures: Tempera
 mod kernel {
     use cubecl::prelude::*;
 
-    use super::NUMBERS;
     use super::super::pieces::{max_of_units, softplus, sum_of_units};
+    use super::NUMBERS;
 
     /// Stands for minus infinity.
     const NEVER: f32 = -1e30;
@@ -282,16 +275,7 @@ mod kernel {
                 sum_absent += f32::exp(z / temperature_absent - top_absent);
             }
         }
-        write(
-            label,
-            top_absent,
-            sum_absent,
-            top_present,
-            sum_present,
-            temperature_present,
-            temperature_absent,
-            out,
-        );
+        write(label, top_absent, sum_absent, top_present, sum_present, temperature_present, temperature_absent, out);
     }
 
     /// One unit a logit.

@@ -6,10 +6,11 @@ use burn::tensor::{Device, Int, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::{CubeCount, CubeDim};
+use cubecl::CubeDim;
 
 use super::form::{Shape, row};
 use super::{LossAndGradient, RowForm};
+use crate::{groups, unwritten};
 
 /// Most units of a workgroup.
 const UNITS: usize = 256;
@@ -47,18 +48,12 @@ impl RowLossKernel for CubeBackend {
     ) -> (CubeTensor, CubeTensor) {
         let [logits, targets, numbers, by_label] = [logits, targets, numbers, by_label].map(into_contiguous);
         let (batch, labels) = (logits.meta.shape()[0], logits.meta.shape()[1]);
-        let made = |width: usize| {
-            let buffer = logits.client.empty(batch * width * size_of::<f32>());
-            let shape = vec![batch, width].into();
-            CubeTensor::new_contiguous(logits.client.clone(), logits.device.clone(), shape, buffer, logits.dtype)
-        };
+        let made = |width: usize| unwritten(&logits, vec![batch, width].into());
         let (parts, gradient) = (made(told.parts), made(labels));
         let units = labels.next_power_of_two().clamp(32, UNITS);
-        // No dimension of a dispatch may be longer than 65,535.
-        let across = batch.clamp(1, 32_768);
         kernel::row_loss::launch(
             &gradient.client,
-            CubeCount::Static(across as u32, batch.div_ceil(across) as u32, 1),
+            groups(batch),
             CubeDim::new_1d(units as u32),
             logits.into_tensor_arg(),
             targets.into_tensor_arg(),
@@ -87,7 +82,8 @@ impl RowLoss {
     pub fn new(form: &RowForm, labels: usize, device: &Device) -> Self {
         let device = device.clone().without_autodiff();
         let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
-        let (numbers, by_label) = (tensor(&form.numbers()), tensor(&form.by_label(labels)).reshape([row::COUNT, labels]));
+        let (numbers, by_label) =
+            (tensor(&form.numbers()), tensor(&form.by_label(labels)).reshape([row::COUNT, labels]));
         Self { told: Told { shape: form.shape(), parts: form.parts() }, numbers, by_label }
     }
 
@@ -382,11 +378,7 @@ mod kernel {
             nothing_shared()
         };
         let weight = weight_of(&shares, numbers, shape);
-        let any = if comptime!(shape.presence) {
-            presence(&shares, numbers, labels, weight)
-        } else {
-            no_presence()
-        };
+        let any = if comptime!(shape.presence) { presence(&shares, numbers, labels, weight) } else { no_presence() };
         let ranks = if comptime!(shape.kind == Kind::Ranking) {
             ranking(logits, targets, first, &mut shared, units)
         } else {

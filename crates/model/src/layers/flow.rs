@@ -110,7 +110,8 @@ impl ConditionalFlow {
     /// What [`log_density`] takes for instances `x` `[batch, dimensions]`: all that does not depend on both an instance
     /// and a label.
     pub fn inputs(&self, x: Tensor<2>) -> Vec<Tensor<2>> {
-        let hidden = x.matmul(self.first.weight.val() * self.first_mask.val()) + self.first.bias.val().unsqueeze();
+        let bias = self.first.bias.val().unsqueeze();
+        let hidden = x.matmul(self.first.weight.val() * self.first_mask.val()) + bias;
         vec![
             hidden,
             self.of_labels.val(),

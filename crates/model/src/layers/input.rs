@@ -46,11 +46,13 @@ impl InputLayer {
 
     /// `[batch, features]` → `[batch, outputs]`.
     pub fn forward(&self, features: &Features, pass: &mut Pass) -> Tensor<2> {
+        // In shape before the product: on GPUs the sum is then a part of the product's kernel.
+        let bias = self.bias.val().unsqueeze();
         let product = match features {
             Features::Dense(x) => x.clone().matmul(self.weight.val()),
             Features::Sparse(batch) => self.forward_rows(batch, pass),
         };
-        product + self.bias.val().unsqueeze()
+        product + bias
     }
 
     fn forward_rows(&self, batch: &Arc<RowBatch>, pass: &mut Pass) -> Tensor<2> {

@@ -32,13 +32,17 @@ impl Linear {
 
     /// `[batch, inputs]` → `[batch, outputs]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+        // In shape before the product: on GPUs the sum, and an activation after it, are then parts of the product's
+        // kernel.
+        let bias = self.bias.val().unsqueeze();
+        input.matmul(self.weight.val()) + bias
     }
 
     /// Some of the outputs: `[batch, inputs]` → `[batch, columns.len()]`.
     pub fn forward_some(&self, input: Tensor<2>, columns: &[u32]) -> Tensor<2> {
         let indices = integers(columns, &input.device());
         let weight = self.weight.val().select(1, indices.clone());
-        input.matmul(weight) + self.bias.val().select(0, indices).unsqueeze()
+        let bias = self.bias.val().select(0, indices).unsqueeze();
+        input.matmul(weight) + bias
     }
 }

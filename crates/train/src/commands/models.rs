@@ -122,8 +122,8 @@ fn measure(config: &Config, splits: &Splits, device: &Device) -> Result<Cost> {
     let weights = learner.model.num_params();
     let loss = config.loss.config.init(&splits.counts, &plain)?;
     let signals = RunSignals::new(config, splits, &plain)?;
-    let mut stepper = Stepper::new(config.train.kernels, config.train.precision, &learner, device);
-    let mut optimizer = Optimizer::new(config.optimizer.clone());
+    let mut stepper = Stepper::new(&config.train, &learner, &*loss, splits.schema().labels, device);
+    let mut optimizer = Optimizer::new(config.optimizer.clone(), config.train.kernels);
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     let dense = is_dense(config.model.input(), &splits.train.features, device);
     let context = Context {

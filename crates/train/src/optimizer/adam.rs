@@ -1,6 +1,7 @@
 //! Adam and AdamW.
 
 use burn::tensor::Tensor;
+use kernels::adam::AdamStep;
 use serde::{Deserialize, Serialize};
 
 use super::host::{History, Rows, Rule};
@@ -100,6 +101,12 @@ impl Adam<'_> {
         *m = first;
         *v = second;
         *p = self.shrink * *p - self.step * first / (second.sqrt() * self.root + self.epsilon);
+    }
+
+    /// The numbers of a GPU's kernel.
+    pub(super) fn for_kernel(&self) -> AdamStep {
+        let Self { beta1, beta2, step, root, epsilon, decay, shrink, .. } = *self;
+        AdamStep { beta1, beta2, step, root, epsilon, decay, shrink }
     }
 
     /// The same update of composed operations.

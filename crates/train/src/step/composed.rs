@@ -1,14 +1,14 @@
-//! By tensor operations and autodiff.
+//! By tensor operations and autodiff; on GPUs the loss has a kernel of its own, whose gradient autodiff goes on from.
 
 use burn::tensor::activation::sigmoid;
 use burn::tensor::{FloatDType, Tensor};
 use host::plain;
-use losses::{LossValues, Reduction};
+use losses::{DeviceLoss, LossValues, Reduction};
 use model::{Outputs, Part, Pass};
 use rand_chacha::ChaCha8Rng;
 
 use super::precision::{narrowed, narrowed_features};
-use super::{Batch, Context, Graph, Kernels, Precision, Reading, StepLosses, Tail};
+use super::{Batch, Context, Graph, Kernels, Reading, StepLosses, Tail, Way};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
@@ -30,7 +30,40 @@ fn own_losses(parts: Vec<(&'static str, Part)>, reduction: Reduction, labels: us
 /// The losses of labels: what is trained by them, and what samplers see.
 struct Judged {
     values: LossValues,
+    /// Of each instance.
+    per_instance: Tensor<1>,
+    /// The reduced loss.
+    reduced: Tensor<1>,
+    /// What autodiff starts from: its gradients are those of the reduced loss.
+    root: Tensor<1>,
     probabilities: Option<Reading>,
+}
+
+impl Judged {
+    /// By composed operations.
+    fn composed(context: Context, batch: &Batch, distances: Tensor<2>, targets: Tensor<2>) -> Self {
+        let mut values = context.loss.forward(distances, targets);
+        if let Some(sample) = batch.sample {
+            let device = context.device.clone().without_autodiff();
+            let weights = Tensor::<1>::from_floats(sample.weights.as_slice(), &device);
+            values.labels = values.labels.map(|l| l * weights.unsqueeze());
+            values.label_count = sample.all;
+        }
+        let per_instance = values.per_instance();
+        let reduced = values.reduced(per_instance.clone(), context.reduction);
+        Self { values, per_instance, root: reduced.clone(), reduced, probabilities: None }
+    }
+
+    /// By a kernel.
+    fn by(kernel: &DeviceLoss, context: Context, batch: &Batch, distances: Tensor<2>, targets: Tensor<2>) -> Self {
+        let sample = batch.sample.map(|s| (&*s.columns, s.weights.as_slice()));
+        let (values, gradient) = kernel.run(distances.clone(), targets, sample);
+        let root =
+            values.reduced((distances * gradient).sum().div_scalar(batch.labels.len() as f64), context.reduction);
+        let per_instance = values.per_instance();
+        let reduced = values.reduced(per_instance.clone(), context.reduction);
+        Self { values, per_instance, reduced, root, probabilities: None }
+    }
 }
 
 /// The label loss of logits, with thresholds where the loss has some.
@@ -41,6 +74,7 @@ fn judge(
     logits: Tensor<2>,
     embedding: Option<&Tensor<2>>,
     targets: Tensor<2>,
+    kernel: Option<&DeviceLoss>,
 ) -> Result<Judged> {
     let query = context.query(batch, &logits, embedding, &targets);
     // The loss may work in place on what nobody else holds.
@@ -49,18 +83,15 @@ fn judge(
         None => logits,
     };
     let probabilities = context.wants.probabilities.then(|| reading(sigmoid(plain(distances.clone()))));
-    let mut values = context.loss.forward(distances, targets);
-    if let Some(sample) = batch.sample {
-        let device = context.device.clone().without_autodiff();
-        let weights = Tensor::<1>::from_floats(sample.weights.as_slice(), &device);
-        values.labels = values.labels.map(|l| l * weights.unsqueeze());
-        values.label_count = sample.all;
-    }
-    Ok(Judged { values, probabilities })
+    let judged = match kernel {
+        Some(kernel) => Judged::by(kernel, context, batch, distances, targets),
+        None => Judged::composed(context, batch, distances, targets),
+    };
+    Ok(Judged { probabilities, ..judged })
 }
 
 pub(super) fn forward(
-    (kernels, precision): (Kernels, Precision),
+    way: &Way,
     context: Context,
     learner: &Learner,
     batch: &Batch,
@@ -69,9 +100,9 @@ pub(super) fn forward(
     let Context { reduction, wants, device, .. } = context;
     let targets = batches::targets(batch.rows(), device);
     let mut pass = Pass::train(dropout);
-    pass.fused = kernels == Kernels::Fused;
+    pass.fused = way.kernels == Kernels::Fused;
     pass.labels = batch.sample.map(|s| s.columns.clone());
-    let Outputs { logits, judged, weight, parts } = match precision.narrow() {
+    let Outputs { logits, judged, weight, parts } = match way.precision.narrow() {
         None => learner.model.outputs(batch.features, &targets, &mut pass),
         Some(narrow) => {
             let features = narrowed_features(batch.features, narrow);
@@ -87,16 +118,17 @@ pub(super) fn forward(
     let labels = batch.labels.columns();
 
     let trained = weight > 0.0;
-    let (mut label_loss, mut losses, mut probabilities) = (None, None, None);
+    let (mut label_loss, mut root, mut losses, mut probabilities) = (None, None, None, None);
+    let kernel = way.loss.as_ref();
     let mut named = Vec::new();
     if trained || looks {
-        let judged = judge(context, learner, batch, judged.unwrap_or(logits), embedding.as_ref(), targets)?;
-        let per_instance = judged.values.per_instance();
-        losses = wants.losses.then(|| reading(per_instance.clone()));
+        let judged = judge(context, learner, batch, judged.unwrap_or(logits), embedding.as_ref(), targets, kernel)?;
+        losses = wants.losses.then(|| reading(judged.per_instance.clone()));
         probabilities = judged.probabilities;
         if trained {
             let weighed = |t: Tensor<1>| if weight == 1.0 { t } else { t.mul_scalar(weight) };
-            let reduced = weighed(judged.values.reduced(per_instance, reduction));
+            let reduced = weighed(judged.reduced);
+            root = Some(weighed(judged.root));
             named = judged.values.parts(reduction).into_iter().map(|(name, part)| (name, weighed(part))).collect();
             if named.is_empty() && !parts.is_empty() {
                 named.push(("labels", reduced.clone()));
@@ -105,8 +137,8 @@ pub(super) fn forward(
         }
     }
     if let Some((predicted, targets)) = predicted {
-        let seen = judge(context, learner, batch, predicted, embedding.as_ref(), targets)?;
-        losses = wants.losses.then(|| reading(seen.values.per_instance()));
+        let seen = judge(context, learner, batch, predicted, embedding.as_ref(), targets, kernel)?;
+        losses = wants.losses.then(|| reading(seen.per_instance));
         probabilities = seen.probabilities;
     }
     let own = own_losses(parts, reduction, labels);
@@ -116,7 +148,7 @@ pub(super) fn forward(
     // A model has a label loss, or at least one of its own.
     let loss = all.map_or_else(|| Reading::Host(vec![0.0]), reading);
     let losses = StepLosses { loss, parts, per_instance: losses, probabilities };
-    let scale = precision.loss_scale(reduction, batch.labels.len(), labels);
-    let graph = Graph { labels: label_loss, own: own_loss, cut, tape, scale };
+    let scale = way.precision.loss_scale(reduction, batch.labels.len(), labels);
+    let graph = Graph { labels: root, own: own_loss, cut, tape, scale };
     Ok((losses, Tail { graph: Some(graph), ..Tail::default() }))
 }

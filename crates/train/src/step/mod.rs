@@ -1,7 +1,8 @@
 //! One update's losses and gradients: forward, loss, backward.
 //!
-//! Two ways lead there. `composed` lets autodiff do it, on any device and for any model and loss: the reference. On CPU
-//! backends `host` does the same in fused passes over slices, where the model has such passes.
+//! Two ways lead there. `composed` lets autodiff do it, on any device and for any model and loss: the reference. On GPUs
+//! the loss and its gradient come from a kernel of their own. On CPU backends `host` does all of it in fused passes over
+//! slices, where the model has such passes.
 
 mod composed;
 mod host;
@@ -11,11 +12,12 @@ use std::borrow::Cow;
 
 use burn::tensor::{Device, Tensor};
 use data::LabelRows;
-use losses::{Loss, Reduction};
+use losses::{DeviceLoss, Loss, Reduction};
 use model::{Cut, Features, HostModel, RowTap};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::config::TrainConfig;
 use crate::error::Result;
 use crate::learner::Learner;
 use crate::negatives::LabelSample;
@@ -167,19 +169,29 @@ impl Graph {
     }
 }
 
+/// How tensor operations compute an update.
+struct Way {
+    kernels: Kernels,
+    precision: Precision,
+    /// The loss's own kernel, on GPUs.
+    loss: Option<DeviceLoss>,
+}
+
 /// The way that updates are computed.
 pub struct Stepper {
     host: Option<Box<dyn HostModel>>,
-    kernels: Kernels,
-    precision: Precision,
+    way: Way,
 }
 
 impl Stepper {
-    /// The fastest way for this model on this device, unless composed operations are asked for.
-    pub fn new(kernels: Kernels, precision: Precision, learner: &Learner, device: &Device) -> Self {
-        let fused = kernels == Kernels::Fused && precision == Precision::F32;
-        let host = fused.then(|| learner.model.on_host(device)).flatten();
-        Self { host, kernels, precision }
+    /// The fastest way for this model and this loss over so many labels on this device, unless composed operations are
+    /// asked for.
+    pub fn new(config: &TrainConfig, learner: &Learner, loss: &dyn Loss, labels: usize, device: &Device) -> Self {
+        let TrainConfig { kernels, precision, .. } = *config;
+        let is_fused = kernels == Kernels::Fused;
+        let host = (is_fused && precision == Precision::F32).then(|| learner.model.on_host(device)).flatten();
+        let loss = is_fused.then(|| DeviceLoss::new(loss, labels, device)).flatten();
+        Self { host, way: Way { kernels, precision, loss } }
     }
 
     /// Losses of `batch`, and what [`Self::backward`] goes on from.
@@ -195,7 +207,7 @@ impl Stepper {
     ) -> Result<(StepLosses, Tail)> {
         match &mut self.host {
             Some(model) => host::forward(&mut **model, context, learner, batch, dropout),
-            None => composed::forward((self.kernels, self.precision), context, learner, batch, dropout),
+            None => composed::forward(&self.way, context, learner, batch, dropout),
         }
     }
 

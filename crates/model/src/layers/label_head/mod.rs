@@ -127,7 +127,8 @@ impl LabelHead {
         if let Some(second) = &self.second {
             hidden = relu(second.forward(hidden), self.shape.slope);
         }
-        hidden.matmul(self.classifier.val().transpose()) + self.bias.val().unsqueeze()
+        let bias = self.bias.val().unsqueeze();
+        hidden.matmul(self.classifier.val().transpose()) + bias
     }
 }
 

@@ -1,0 +1,73 @@
+//! Adam's kernels against the formula in 64 bits.
+
+#[path = "../../losses/tests/golden/adapter.rs"]
+mod adapter;
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use kernels::adam::{AdamStep, Moments};
+
+const STEP: AdamStep =
+    AdamStep { beta1: 0.9, beta2: 0.99, step: 0.02, root: 1.7, epsilon: 1e-8, decay: 0.03, shrink: 0.998 };
+
+/// Values, first and second moments after an update.
+fn updated([p, m, v]: [f64; 3], g: f64) -> [f64; 3] {
+    let s = STEP;
+    let [beta1, beta2, step, root] = [s.beta1, s.beta2, s.step, s.root].map(f64::from);
+    let g = g + f64::from(s.decay) * p;
+    let (m, v) = (beta1 * m + (1.0 - beta1) * g, beta2 * v + (1.0 - beta2) * g * g);
+    [f64::from(s.shrink) * p - step * m / (v.sqrt() * root + f64::from(s.epsilon)), m, v]
+}
+
+fn made(count: usize, frequency: f32) -> Vec<f32> {
+    (0..count).map(|i| (i as f32 * frequency).sin()).collect()
+}
+
+fn flat(values: &[f32], device: &Device) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+}
+
+fn hold(found: Tensor<1>, expected: impl Iterator<Item = f64>) {
+    let found: Vec<f32> = found.into_data().try_into_vec().unwrap();
+    for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+        assert!((f64::from(*f) - e).abs() < 1e-6 * e.abs().max(1.0), "{i}: {f}, in 64 bits {e}");
+    }
+}
+
+#[test]
+fn dense_and_row_updates_follow_the_formula_and_spare_what_others_hold() {
+    let Some(device) = adapter::gpu("Adam's kernels are not checked") else { return };
+    let (rows, width) = (37, 21);
+    let count = rows * width;
+    let [p, m, v] = [made(count, 0.7), made(count, 0.3), made(count, 0.11).iter().map(|x| x * x).collect()];
+    let start = || {
+        let values = flat(&p, &device).reshape([rows, width]);
+        Moments { values, first: flat(&m, &device), second: flat(&v, &device) }
+    };
+    let before = |i: usize| [p[i], m[i], v[i]].map(f64::from);
+
+    let gradient = made(count, 1.3);
+    // A second owner: its numbers must stay.
+    let kept = start();
+    let Moments { values, first, second } = kept.clone().update(flat(&gradient, &device), STEP);
+    let expected: Vec<[f64; 3]> = (0..count).map(|i| updated(before(i), f64::from(gradient[i]))).collect();
+    hold(values.reshape([count]), expected.iter().map(|e| e[0]));
+    hold(first, expected.iter().map(|e| e[1]));
+    hold(second, expected.iter().map(|e| e[2]));
+    hold(kept.values.reshape([count]), p.iter().map(|p| f64::from(*p)));
+    hold(kept.first, m.iter().map(|m| f64::from(*m)));
+
+    let named = [0u32, 3, 17, 36];
+    let gradient = made(named.len() * width, 0.9);
+    let of_rows = Tensor::<2>::from_data(TensorData::new(gradient.clone(), [named.len(), width]), &device);
+    let indices: Vec<i32> = named.iter().map(|r| *r as i32).collect();
+    let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [named.len()]), &device);
+    let Moments { values, first, second } = start().update_rows(indices, of_rows, STEP);
+    let at = |i: usize| match named.iter().position(|r| *r as usize == i / width) {
+        Some(k) => updated(before(i), f64::from(gradient[k * width + i % width])),
+        None => before(i),
+    };
+    let expected: Vec<[f64; 3]> = (0..count).map(at).collect();
+    hold(values.reshape([count]), expected.iter().map(|e| e[0]));
+    hold(first, expected.iter().map(|e| e[1]));
+    hold(second, expected.iter().map(|e| e[2]));
+}
