@@ -4,10 +4,14 @@
 //! operations do. What they compute is held to composed tensor operations where they are used.
 
 pub mod adam;
+mod known_gradient;
 pub mod loss;
 mod row_sum;
+mod targets;
 
+pub use known_gradient::known_gradient;
 pub use row_sum::row_sum;
+pub use targets::targets;
 
 use burn::tensor::Shape;
 use burn_cubecl::tensor::CubeTensor;
@@ -17,6 +21,11 @@ use cubecl::CubeCount;
 fn groups(count: usize) -> CubeCount {
     let across = count.clamp(1, 32_768);
     CubeCount::Static(across as u32, count.div_ceil(across).max(1) as u32, 1)
+}
+
+/// Units of a workgroup that goes over so many labels.
+fn units_for(labels: usize) -> usize {
+    labels.next_power_of_two().clamp(32, 256)
 }
 
 /// A new tensor with the type and on the device of another one, its values still to be written.

@@ -49,7 +49,8 @@ impl DeviceLoss {
         Some(Self { kernel, names, labels })
     }
 
-    /// The values of a batch as parts of whole instances, and `∂(Σ_i L_i)/∂z` `[batch, labels]`; autodiff tracks neither.
+    /// The values of a batch as parts of whole instances, and `scale` times `∂(Σ_i L_i)/∂z`, `[batch, labels]`; autodiff
+    /// tracks neither.
     ///
     /// `sample`: the labels that take part, ascending, and the weight of each one's part; none: all, each 1.
     ///
@@ -59,23 +60,27 @@ impl DeviceLoss {
         logits: Tensor<2>,
         targets: Tensor<2>,
         sample: Option<(&[u32], &[f32])>,
+        scale: f32,
     ) -> (LossValues, Tensor<2>) {
         let (logits, targets) = (host::plain(logits), host::plain(targets));
         let device = logits.device();
         let LossAndGradient { parts, gradient } = match (&self.kernel, sample) {
-            (Kernel::TwoWay(temperatures), _) => two_way_loss(logits, targets, *temperatures),
-            (Kernel::Rows(rows), None) => rows.run(logits, targets),
+            (Kernel::TwoWay(temperatures), _) => two_way_loss(logits, targets, *temperatures, scale),
+            (Kernel::Rows(rows), None) => rows.run(logits, targets, scale),
             (Kernel::Rows(rows), Some((columns, weights))) => {
                 let columns: Vec<i32> = columns.iter().map(|c| *c as i32).collect();
                 let count = columns.len();
                 let columns = Tensor::<1, Int>::from_data(TensorData::new(columns, [count]), &device);
-                rows.among(columns, Tensor::from_floats(weights, &device)).run(logits, targets)
+                rows.among(columns, Tensor::from_floats(weights, &device)).run(logits, targets, scale)
             }
         };
         let [batch, _] = parts.dims();
         let part =
             |(p, name): (usize, &&'static str)| (*name, parts.clone().slice([0..batch, p..p + 1]).squeeze_dim::<1>(1));
-        let instance = self.names.iter().enumerate().map(part).collect();
+        let instance = match self.names {
+            [name] => vec![(*name, parts.reshape([batch]))],
+            names => names.iter().enumerate().map(part).collect(),
+        };
         (LossValues::of_instances(instance, self.labels), gradient)
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Once;
 
 use burn::tensor::Tensor;
 use host::plain;
+use kernels::known_gradient;
 
 use crate::Pass;
 
@@ -46,13 +47,14 @@ impl Cut {
     }
 
     /// The end of the earlier graph, `[1]`: its gradients are those of the loss, of which `gradient` is the one by the
-    /// output.
+    /// output; its value means nothing.
     pub fn earlier(self, gradient: Tensor<2>) -> Tensor<1> {
         let gradients = (self.backward)(plain(gradient));
-        let sum = |(input, gradient): (Tensor<2>, Tensor<2>)| (input * Tensor::from_inner(gradient)).sum();
-        let sums = self.inputs.into_iter().zip(gradients).map(sum).reduce(|a, b| a + b);
+        let nothing = Tensor::<1>::zeros([1], &plain(self.output.clone()).device());
+        let end = |(input, gradient): (Tensor<2>, Tensor<2>)| known_gradient(input, nothing.clone(), gradient);
+        let ends = self.inputs.into_iter().zip(gradients).map(end).reduce(|a, b| a + b);
         // There is at least one input.
-        sums.unwrap_or_else(|| self.output.sum())
+        ends.unwrap_or_else(|| self.output.sum())
     }
 }
 

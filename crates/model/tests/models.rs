@@ -264,10 +264,10 @@ fn bias_and_activation_are_part_of_the_product(gpu: &Device) {
     let config: ModelConfig = serde_json::from_value(json!({"kind": "mlp", "hidden": [64]})).unwrap();
     let model = config.init(Task { features: 100, labels: 30, graph: None }, 3, gpu).unwrap();
     let x = Tensor::<2>::from_data(TensorData::new(vec![0.5f32; 32 * 100], [32, 100]), gpu);
+    let none = Tensor::zeros([32, 30], gpu);
     gpu.sync().unwrap();
     let seen = Arc::new(Blocks(Mutex::default()));
     let observation = FusionObservation::new(seen.clone());
-    let none = Tensor::zeros([32, 30], gpu);
     let logits = model.outputs(&Features::Dense(x), &none, &mut Pass::predict()).logits;
     logits.into_data();
     drop(observation);

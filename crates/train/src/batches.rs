@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, IndexingUpdateOp, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use data::{Dataset, FeatureRows, LabelRows};
+use model::layers::rows::integers;
 use model::{Features, InputKind, RowBatch};
 
 /// Denser features than this go to the device as a matrix.
@@ -70,16 +71,8 @@ pub fn features(rows: &FeatureRows, instances: &[usize], dense: bool, device: &D
 pub fn targets(labels: &LabelRows, device: &Device) -> Tensor<2> {
     let columns = labels.columns();
     if !host::is_host(device) && labels.nnz() > 0 {
-        let device = device.clone().without_autodiff();
-        let place = |(row, present): (usize, &[u32])| -> Vec<i32> {
-            present.iter().map(|&l| (row * columns + l as usize) as i32).collect()
-        };
-        let places: Vec<i32> = labels.rows().enumerate().flat_map(place).collect();
-        let (count, cells) = (places.len(), labels.len() * columns);
-        let places = Tensor::<1, Int>::from_data(TensorData::new(places, [count]), &device);
-        let ones = Tensor::<1>::ones([count], &device);
-        let flat = Tensor::<1>::zeros([cells], &device).select_assign(0, places, ones, IndexingUpdateOp::Add);
-        return flat.reshape([labels.len(), columns]);
+        let starts: Vec<u32> = labels.starts().iter().map(|s| *s as u32).collect();
+        return kernels::targets(integers(&starts, device), integers(labels.indices(), device), columns);
     }
     let mut values = vec![0f32; labels.len() * columns];
     for (row, present) in values.chunks_mut(columns.max(1)).zip(labels.rows()) {

@@ -47,6 +47,7 @@ pub trait LinesKernel: burn::backend::Backend {
         labels: FloatTensor<Self>,
         factors: FloatTensor<Self>,
         temperatures: Temperatures,
+        scale: f32,
     ) -> FloatTensor<Self>;
 }
 
@@ -77,6 +78,7 @@ impl LinesKernel for CubeBackend {
         labels: CubeTensor,
         factors: CubeTensor,
         told: Temperatures,
+        scale: f32,
     ) -> CubeTensor {
         let [logits, targets, instances, labels, factors] =
             [logits, targets, instances, labels, factors].map(into_contiguous);
@@ -94,6 +96,7 @@ impl LinesKernel for CubeBackend {
             output.clone().into_tensor_arg(),
             told.present,
             told.absent,
+            scale,
         );
         output
     }
@@ -107,7 +110,7 @@ impl LinesKernel for CubeBackend {
 ///
 /// # Panics
 /// On a backend without kernels.
-pub fn two_way_loss(logits: Tensor<2>, targets: Tensor<2>, temperatures: Temperatures) -> LossAndGradient {
+pub fn two_way_loss(logits: Tensor<2>, targets: Tensor<2>, temperatures: Temperatures, scale: f32) -> LossAndGradient {
     let [batch, _] = logits.dims();
     let lines = |by_instance: bool| -> Tensor<2> {
         let (z, y) = (logits.clone().into_dispatch(), targets.clone().into_dispatch());
@@ -130,6 +133,7 @@ pub fn two_way_loss(logits: Tensor<2>, targets: Tensor<2>, temperatures: Tempera
         labels.into_dispatch(),
         factors.into_dispatch(),
         temperatures,
+        scale,
     );
     LossAndGradient { parts, gradient: Tensor::from_dispatch(gradient) }
 }
@@ -289,6 +293,7 @@ mod kernel {
         out: &mut Tensor<f32>,
         temperature_present: f32,
         temperature_absent: f32,
+        scale: f32,
     ) {
         let at = ABSOLUTE_POS;
         let width = logits.shape(1);
@@ -305,6 +310,6 @@ mod kernel {
         }
         let by_instance = f32::exp(u - instances[instance]) * instances[instance + 1];
         let by_label = f32::exp(u - labels[label]) * labels[label + 1];
-        out[at] = by_instance * factors[0] + by_label * factors[1];
+        out[at] = scale * (by_instance * factors[0] + by_label * factors[1]);
     }
 }

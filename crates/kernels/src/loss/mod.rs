@@ -15,7 +15,7 @@ use burn::tensor::Tensor;
 pub struct LossAndGradient {
     /// Values that an instance's loss is the sum of, `[batch, parts]`.
     pub parts: Tensor<2>,
-    /// `∂(Σ_i L_i)/∂z`, `[batch, labels]`.
+    /// `∂(Σ_i L_i)/∂z` times a scale, `[batch, labels]`.
     pub gradient: Tensor<2>,
 }
 

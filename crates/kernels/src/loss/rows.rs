@@ -10,16 +10,15 @@ use cubecl::CubeDim;
 
 use super::form::{Shape, row};
 use super::{LossAndGradient, RowForm};
-use crate::{groups, unwritten};
-
-/// Most units of a workgroup.
-const UNITS: usize = 256;
+use crate::{groups, units_for, unwritten};
 
 /// What a kernel is told beside tensors.
 #[derive(Debug, Clone, Copy)]
 pub struct Told {
     shape: Shape,
     parts: usize,
+    /// Factor on the gradient.
+    scale: f32,
 }
 
 /// The operation, as Burn dispatches it.
@@ -50,7 +49,7 @@ impl RowLossKernel for CubeBackend {
         let (batch, labels) = (logits.meta.shape()[0], logits.meta.shape()[1]);
         let made = |width: usize| unwritten(&logits, vec![batch, width].into());
         let (parts, gradient) = (made(told.parts), made(labels));
-        let units = labels.next_power_of_two().clamp(32, UNITS);
+        let units = units_for(labels);
         kernel::row_loss::launch(
             &gradient.client,
             groups(batch),
@@ -61,6 +60,7 @@ impl RowLossKernel for CubeBackend {
             by_label.into_tensor_arg(),
             parts.clone().into_tensor_arg(),
             gradient.clone().into_tensor_arg(),
+            told.scale,
             told.shape,
             units,
         );
@@ -84,7 +84,7 @@ impl RowLoss {
         let tensor = |values: &[f32]| Tensor::<1>::from_floats(values, &device);
         let (numbers, by_label) =
             (tensor(&form.numbers()), tensor(&form.by_label(labels)).reshape([row::COUNT, labels]));
-        Self { told: Told { shape: form.shape(), parts: form.parts() }, numbers, by_label }
+        Self { told: Told { shape: form.shape(), parts: form.parts(), scale: 1.0 }, numbers, by_label }
     }
 
     /// The same over some of the labels, each part times a weight.
@@ -103,19 +103,19 @@ impl RowLoss {
         }
     }
 
-    /// Values and gradient of a batch; 32-bit floats.
+    /// Values of a batch, and `scale` times its gradient; 32-bit floats.
     ///
     /// Shapes: `logits`, `targets` `[batch, labels]`; targets are 0 or 1.
     ///
     /// # Panics
     /// On a backend without kernels.
-    pub fn run(&self, logits: Tensor<2>, targets: Tensor<2>) -> LossAndGradient {
+    pub fn run(&self, logits: Tensor<2>, targets: Tensor<2>, scale: f32) -> LossAndGradient {
         let (parts, gradient) = Dispatch::row_loss(
             logits.into_dispatch(),
             targets.into_dispatch(),
             self.numbers.clone().into_dispatch(),
             self.by_label.clone().into_dispatch(),
-            self.told,
+            Told { scale, ..self.told },
         );
         LossAndGradient { parts: Tensor::from_dispatch(parts), gradient: Tensor::from_dispatch(gradient) }
     }
@@ -362,6 +362,7 @@ mod kernel {
         by_label: &Tensor<f32>,
         parts: &mut Tensor<f32>,
         gradient: &mut Tensor<f32>,
+        scale: f32,
         #[comptime] shape: Shape,
         #[comptime] units: usize,
     ) {
@@ -406,7 +407,7 @@ mod kernel {
                 margins += found.value;
                 slope += found.slope;
             }
-            gradient[first + l] = slope;
+            gradient[first + l] = slope * scale;
             l += units;
         }
         sum = sum_of_units(sum, &mut shared, units);

@@ -15,9 +15,9 @@ pub fn check_case(name: &str, loss: &dyn Loss, case: &Value, device: &Device, to
     }
     let labels = case["targets"][0].as_array().unwrap().len();
     let kernel = DeviceLoss::new(loss, labels, device).expect("a kernel");
-    let (found, gradient) = kernel.run(tensor(&case["logits"], device), tensor(&case["targets"], device), None);
-    let rows = targets.len() / labels;
-    let gradient = gradient.div_scalar(rows as f64);
+    let scale = labels as f32 / targets.len() as f32;
+    let (logits, targets) = (tensor(&case["logits"], device), tensor(&case["targets"], device));
+    let (found, gradient) = kernel.run(logits, targets, None, scale);
     close(&format!("{name}, kernel"), &values(found.per_instance()), &numbers(&case["per_instance"]), tolerance);
     let expected = numbers(&case["grad_logits_of_loss_sum"]);
     close(&format!("{name}, gradient of the kernel"), &values(gradient), &expected, tolerance);
@@ -46,7 +46,7 @@ pub fn every_kernel_is_its_composed_form(gpu: &Device) {
 
             let loss = config.init(&counts, gpu).unwrap();
             let kernel = DeviceLoss::new(&*loss, labels, gpu).expect("a kernel");
-            let (found, gradient) = kernel.run(tensor(&logits, gpu), tensor(&targets, gpu), None);
+            let (found, gradient) = kernel.run(tensor(&logits, gpu), tensor(&targets, gpu), None, 1.0);
             hold(&format!("{what}, loss"), &values(found.per_instance()), &values(per_instance));
             hold(&format!("{what}, gradient"), &values(gradient), &values(expected));
             let names = |v: &LossValues| v.parts(Default::default()).iter().map(|p| p.0).collect::<Vec<_>>();

@@ -34,8 +34,6 @@ struct Judged {
     per_instance: Tensor<1>,
     /// The reduced loss.
     reduced: Tensor<1>,
-    /// What autodiff starts from: its gradients are those of the reduced loss.
-    root: Tensor<1>,
     probabilities: Option<Reading>,
 }
 
@@ -51,18 +49,18 @@ impl Judged {
         }
         let per_instance = values.per_instance();
         let reduced = values.reduced(per_instance.clone(), context.reduction);
-        Self { values, per_instance, root: reduced.clone(), reduced, probabilities: None }
+        Self { values, per_instance, reduced, probabilities: None }
     }
 
     /// By a kernel.
     fn by(kernel: &DeviceLoss, context: Context, batch: &Batch, distances: Tensor<2>, targets: Tensor<2>) -> Self {
         let sample = batch.sample.map(|s| (&*s.columns, s.weights.as_slice()));
-        let (values, gradient) = kernel.run(distances.clone(), targets, sample);
-        let root =
-            values.reduced((distances * gradient).sum().div_scalar(batch.labels.len() as f64), context.reduction);
+        let scale = super::gradient_scale(context.reduction, batch.labels);
+        let (values, gradient) = kernel.run(distances.clone(), targets, sample, scale);
         let per_instance = values.per_instance();
         let reduced = values.reduced(per_instance.clone(), context.reduction);
-        Self { values, per_instance, reduced, root, probabilities: None }
+        let reduced = kernels::known_gradient(distances, reduced, gradient);
+        Self { values, per_instance, reduced, probabilities: None }
     }
 }
 
@@ -118,7 +116,7 @@ pub(super) fn forward(
     let labels = batch.labels.columns();
 
     let trained = weight > 0.0;
-    let (mut label_loss, mut root, mut losses, mut probabilities) = (None, None, None, None);
+    let (mut label_loss, mut losses, mut probabilities) = (None, None, None);
     let kernel = way.loss.as_ref();
     let mut named = Vec::new();
     if trained || looks {
@@ -128,7 +126,6 @@ pub(super) fn forward(
         if trained {
             let weighed = |t: Tensor<1>| if weight == 1.0 { t } else { t.mul_scalar(weight) };
             let reduced = weighed(judged.reduced);
-            root = Some(weighed(judged.root));
             named = judged.values.parts(reduction).into_iter().map(|(name, part)| (name, weighed(part))).collect();
             if named.is_empty() && !parts.is_empty() {
                 named.push(("labels", reduced.clone()));
@@ -149,6 +146,6 @@ pub(super) fn forward(
     let loss = all.map_or_else(|| Reading::Host(vec![0.0]), reading);
     let losses = StepLosses { loss, parts, per_instance: losses, probabilities };
     let scale = way.precision.loss_scale(reduction, batch.labels.len(), labels);
-    let graph = Graph { labels: root, own: own_loss, cut, tape, scale };
+    let graph = Graph { labels: label_loss, own: own_loss, cut, tape, scale };
     Ok((losses, Tail { graph: Some(graph), ..Tail::default() }))
 }

@@ -4,14 +4,14 @@
 //! small autodiff graph whose leaf is the logits.
 
 use burn::tensor::{Tensor, TensorData};
-use data::LabelRows;
 use host::simd::{each, softplus_and_sigmoid, vectorised};
 use host::{HostView, plain};
+use kernels::known_gradient;
 use losses::{FusedValues, Reduction, fused_pass};
 use model::HostModel;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, Context, Reading, StepLosses, Tail};
+use super::{Batch, Context, Reading, StepLosses, Tail, gradient_scale};
 use crate::batches;
 use crate::error::Result;
 use crate::learner::Learner;
@@ -39,7 +39,8 @@ pub(super) fn forward(
             let logits = model.logits();
             let probabilities = context.wants.probabilities.then(|| probabilities(logits));
             let weights = batch.sample.map(|s| s.weights.as_slice());
-            let values = fused_pass(&fused, logits, batch.rows(), weights, scale(context.reduction, batch.labels));
+            let values =
+                fused_pass(&fused, logits, batch.rows(), weights, gradient_scale(context.reduction, batch.labels));
             Head { probabilities, ..Head::of(values, context.reduction, batch.labels.columns()) }
         }
         _ => through_graph(model, context, learner, batch)?,
@@ -53,15 +54,6 @@ pub(super) fn forward(
         probabilities: probabilities.map(Reading::Host),
     };
     Ok((losses, Tail { gradients, graph: None }))
-}
-
-/// What the sum of the instances' losses is multiplied by.
-fn scale(reduction: Reduction, labels: &LabelRows) -> f32 {
-    let batch = labels.len().max(1) as f32;
-    match reduction {
-        Reduction::Sum => 1.0 / batch,
-        Reduction::Mean => 1.0 / (batch * labels.columns().max(1) as f32),
-    }
 }
 
 fn probabilities(logits: &[f32]) -> Vec<f32> {
@@ -112,10 +104,11 @@ fn through_graph(model: &mut dyn HostModel, context: Context, learner: &Learner,
     let seen = wants.probabilities.then(|| probabilities(&values));
     let (mut head, root) = match loss.fused() {
         Some(fused) => {
-            let found = fused_pass(&fused, &mut values, batch.labels, None, scale(reduction, batch.labels));
+            let found = fused_pass(&fused, &mut values, batch.labels, None, gradient_scale(reduction, batch.labels));
             // Its gradient by the distances is what the pass left.
-            let root = (distances * leaf(values).detach()).sum();
-            (Head::of(found, reduction, labels), root)
+            let head = Head::of(found, reduction, labels);
+            let value = Tensor::from_floats([head.loss], &device.clone().without_autodiff());
+            (head, known_gradient(distances, value, plain(leaf(values))))
         }
         None => {
             let found = loss.forward(distances, targets);

@@ -130,6 +130,15 @@ pub struct Tail {
     graph: Option<Graph>,
 }
 
+/// What the sum of the instances' losses is multiplied by.
+fn gradient_scale(reduction: Reduction, labels: &LabelRows) -> f32 {
+    let batch = labels.len().max(1) as f32;
+    match reduction {
+        Reduction::Sum => 1.0 / batch,
+        Reduction::Mean => 1.0 / (batch * labels.columns().max(1) as f32),
+    }
+}
+
 /// An autodiff graph that leads to a loss.
 struct Graph {
     /// The label loss; none where the model's own losses replace it.
