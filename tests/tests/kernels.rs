@@ -174,27 +174,28 @@ fn a_sample_of_labels_is_refused_where_it_makes_no_sense() {
 #[test]
 fn sixteen_bits_train_within_tolerance_and_keep_weights_of_thirty_two() {
     let w = Workspace::default();
-    for more in [&["model.input=dense"][..], &["model.input=sparse"], &["model.input=dense", "model.norm=layer"]] {
-        let reference = losses(&w, more);
-        assert!(reference[5] < 0.8 * reference[0], "{reference:?}");
+    for more in [
+        &["model.input=dense"][..],
+        &["model.input=sparse"],
+        &["model.norm=layer"],
+        &["model.norm=batch"],
+        &["model.activation=gelu", "loss.kind=adaptive_threshold"],
+        &["model={kind=\"c2ae\"}", "optimizer.learning_rate=0.001"],
+        &["model={kind=\"mpvae\"}", "optimizer.learning_rate=0.001"],
+        &["model={kind=\"clif\",hidden=64}", "optimizer.learning_rate=0.001"],
+        &["model={kind=\"dela\",latent=32}", "optimizer.learning_rate=0.001"],
+    ] {
+        let more = [more, &["train.epochs=3"]].concat();
+        let reference = losses(&w, &more);
+        assert!(reference[2] < 0.97 * reference[0], "{more:?}: {reference:?}");
         for precision in ["train.precision=bf16", "train.precision=f16"] {
-            let found = losses(&w, &[more, &[precision]].concat());
-            assert_ne!(found, reference, "{precision} changes nothing");
+            let found = losses(&w, &[&more[..], &[precision]].concat());
+            assert_ne!(found, reference, "{more:?}: {precision} changes nothing");
             for (f, e) in found.iter().zip(&reference) {
                 assert!((f / e - 1.0).abs() < 0.02, "{more:?} {precision}: {found:?}, in 32 bits {reference:?}");
             }
             let header = std::fs::read(w.path("run/model/model.safetensors")).unwrap();
             assert!(!String::from_utf8_lossy(&header).contains("F16"));
         }
-    }
-}
-
-#[test]
-fn sixteen_bits_are_refused_where_a_model_does_not_bear_them() {
-    let w = Workspace::default();
-    for more in [&["--set", "model.kind=dela"][..], &["--set", "model.norm=batch"]] {
-        let ran = w.run(&[DATA, more, &["--set", "train.precision=bf16", "--out", "run"]].concat());
-        let message = "error: train.precision other than \"f32\" goes with model.kind = \"mlp\" without batch norm";
-        assert_eq!((ran.code, ran.error().as_str()), (2, message));
     }
 }

@@ -9,6 +9,7 @@ use crate::config::{About, InputKind, ModelError, MultiLabel, Settings, Task};
 use crate::layers::gaussian::Normal;
 use crate::layers::{ConcreteGates, FeatureEncoder, Gaussian, InputLayer, LabelHead, LabelView};
 use crate::outputs::{Outputs, Part};
+use crate::precision::product;
 use crate::width::Width;
 use crate::{Features, Pass};
 
@@ -123,7 +124,7 @@ pub fn gated_divergence(code: &Normal, gates: Tensor<2>) -> Tensor<1> {
 impl Dela {
     /// What all labels see: the features and the mean of the code.
     fn shared(&self, features: &Features, mean: Tensor<2>, pass: &mut Pass) -> Tensor<2> {
-        self.features.forward(features, pass) + mean.matmul(self.head.weight.val())
+        self.features.forward(features, pass) + product(mean, self.head.weight.val())
     }
 }
 

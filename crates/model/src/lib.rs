@@ -19,6 +19,7 @@ mod mpvae;
 mod outputs;
 mod paca;
 mod pass;
+mod precision;
 mod ranking;
 mod weights;
 mod width;

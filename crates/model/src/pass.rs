@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use burn::module::ParamId;
-use burn::tensor::{Device, FloatDType, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -113,8 +113,7 @@ impl<'a> Pass<'a> {
         let mask = dropout_mask(rng, rate, rows * columns);
         let data = TensorData::new(mask, [rows, columns]);
         let mask = Tensor::<2>::from_data(data, &input.device().without_autodiff());
-        let kind: FloatDType = input.dtype().into();
-        input * mask.cast(kind)
+        input * mask
     }
 }
 

@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor, activation};
 use rand_chacha::ChaCha8Rng;
 
 use super::{InputLayer, Linear, he_bound, uniform_within};
+use crate::precision::product;
 use crate::{Features, Pass};
 
 /// (Leaky) relu: `max(x, slope x)`.
@@ -98,7 +99,7 @@ impl JointLayer {
 
     /// The part of the others, `[batch, outputs]`.
     pub fn of_others(&self, others: Tensor<2>) -> Tensor<2> {
-        others.matmul(self.others.val())
+        product(others, self.others.val())
     }
 
     /// Both together.

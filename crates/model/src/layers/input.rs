@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use rand_chacha::ChaCha8Rng;
 
 use super::{he_bound, rows, small_bias, uniform, uniform_within};
+use crate::precision::product;
 use crate::{Features, Pass, RowBatch, RowTap};
 use host::{HostView, is_host, plain};
 
@@ -14,8 +15,8 @@ use host::{HostView, is_host, plain};
 ///
 /// Compressed rows become a weighted sum of weight rows outside the autodiff graph, on slices or by a GPU's kernel; the
 /// sum enters the graph as a leaf, and the pass's tape tells the optimizer how to turn its gradient into one of the
-/// touched rows. The reference, and the way of 16-bit weights: copies of the touched rows are the leaf, and the same sum is
-/// composed of tensor operations.
+/// touched rows. The reference: copies of the touched rows are the leaf, and the same sum is composed of tensor
+/// operations.
 #[derive(Module, Debug)]
 pub struct InputLayer {
     /// `[features, outputs]`.
@@ -49,7 +50,7 @@ impl InputLayer {
         // In shape before the product: on GPUs the sum is then a part of the product's kernel.
         let bias = self.bias.val().unsqueeze();
         let product = match features {
-            Features::Dense(x) => x.clone().matmul(self.weight.val()),
+            Features::Dense(x) => product(x.clone(), self.weight.val()),
             Features::Sparse(batch) => self.forward_rows(batch, pass),
         };
         product + bias
@@ -58,8 +59,7 @@ impl InputLayer {
     fn forward_rows(&self, batch: &Arc<RowBatch>, pass: &mut Pass) -> Tensor<2> {
         let weight = self.weight.val();
         let device = weight.device();
-        let narrow = weight.dtype() != DType::F32;
-        if narrow || (!is_host(&device) && !pass.fused) {
+        if !is_host(&device) && !pass.fused {
             if !pass.is_training() {
                 return rows::row_sum_composed(batch, weight);
             }

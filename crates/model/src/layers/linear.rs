@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::rows::integers;
 use super::{he_bound, small_bias, uniform, uniform_within};
+use crate::precision::product;
 
 /// `x W + b`, weights and biases uniform in ±1/√inputs at the start.
 #[derive(Module, Debug)]
@@ -35,7 +36,7 @@ impl Linear {
         // In shape before the product: on GPUs the sum, and an activation after it, are then parts of the product's
         // kernel.
         let bias = self.bias.val().unsqueeze();
-        input.matmul(self.weight.val()) + bias
+        product(input, self.weight.val()) + bias
     }
 
     /// Some of the outputs: `[batch, inputs]` → `[batch, columns.len()]`.
@@ -43,6 +44,6 @@ impl Linear {
         let indices = integers(columns, &input.device());
         let weight = self.weight.val().select(1, indices.clone());
         let bias = self.bias.val().select(0, indices).unsqueeze();
-        input.matmul(weight) + bias
+        product(input, weight) + bias
     }
 }

@@ -1,6 +1,6 @@
 //! Weighted sums of matrix rows: the product of a compressed batch with a dense matrix, and its gradient.
 
-use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use host::simd::vectorised;
 use rayon::prelude::*;
 
@@ -139,8 +139,7 @@ pub fn row_sum_composed(rows: &RowBatch, weight: Tensor<2>) -> Tensor<2> {
     let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [batch * longest]), &device);
     let values = Tensor::<3>::from_data(TensorData::new(values, [batch, longest, 1]), &device);
     let picked = weight.select(0, indices).reshape([batch, longest, width]);
-    let kind: FloatDType = picked.dtype().into();
-    (picked * values.cast(kind)).sum_dim(1).squeeze_dim::<2>(1)
+    (picked * values).sum_dim(1).squeeze_dim::<2>(1)
 }
 
 /// [`row_sum`] by a GPU's own kernel: no copy of the rows that it reads. No gradient passes.

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use losses::LossConfig;
-use model::{LabelLoss, ModelConfig, Norm};
+use model::LabelLoss;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::{Config, DataConfig, Part};
 use crate::error::{Error, Result};
 use crate::rules::Rules;
-use crate::step::Precision;
 
 /// The config that runs without `--config`.
 const DEFAULT: &str = include_str!("../../../../configs/default.toml");
@@ -310,7 +309,6 @@ fn check(config: &Config) -> std::result::Result<(), String> {
     }
     config.sampler.check(train.epochs)?;
     check_label_loss(config)?;
-    check_precision(config)?;
     config.loss.negatives.check(&config.loss.config, &config.model, config.sampler.looks_at_scores())?;
     config.optimizer.check()?;
     config.schedule.check()
@@ -328,15 +326,6 @@ fn check_label_loss(config: &Config) -> std::result::Result<(), String> {
         "model.kind = \"{kind}\" is trained by losses of its own, beside which this loss would do nothing; {advice}leave \
          loss.kind = \"bce\""
     ))
-}
-
-/// Models whose every operation is known to bear 16 bits.
-fn check_precision(config: &Config) -> std::result::Result<(), String> {
-    let bears = matches!(&config.model, ModelConfig::Mlp(mlp) if mlp.norm != Norm::Batch);
-    match config.train.precision == Precision::F32 || bears {
-        true => Ok(()),
-        false => Err("train.precision other than \"f32\" goes with model.kind = \"mlp\" without batch norm".into()),
-    }
 }
 
 fn check_folds(data: &DataConfig) -> std::result::Result<(), String> {

@@ -1,13 +1,12 @@
 //! By tensor operations and autodiff; on GPUs the loss has a kernel of its own, whose gradient autodiff goes on from.
 
 use burn::tensor::activation::sigmoid;
-use burn::tensor::{FloatDType, Tensor};
+use burn::tensor::Tensor;
 use host::plain;
 use losses::{DeviceLoss, LossValues, Reduction};
-use model::{Outputs, Part, Pass};
+use model::{Features, Outputs, Part, Pass};
 use rand_chacha::ChaCha8Rng;
 
-use super::precision::{narrowed, narrowed_features};
 use super::{Batch, Context, Graph, Kernels, Reading, StepLosses, Tail, Way};
 use crate::batches;
 use crate::error::Result;
@@ -103,10 +102,8 @@ pub(super) fn forward(
     let Outputs { logits, judged, weight, parts } = match way.precision.narrow() {
         None => learner.model.outputs(batch.features, &targets, &mut pass),
         Some(narrow) => {
-            let features = narrowed_features(batch.features, narrow);
-            let outputs = narrowed(&learner.model, narrow).outputs(&features, &targets, &mut pass);
-            pass.embedding = pass.embedding.map(|e| e.cast(FloatDType::F32));
-            Outputs { logits: outputs.logits.cast(FloatDType::F32), ..outputs }
+            let is_sparse = matches!(batch.features, Features::Sparse(_));
+            learner.model.narrowed(narrow, is_sparse).outputs(batch.features, &targets, &mut pass)
         }
     };
     let Pass { tape, embedding, cut, .. } = pass;

@@ -1,14 +1,12 @@
-//! Mixed precision: the model's numbers in 16 bits while a step is computed, its weights and the loss in 32.
+//! Mixed precision: the products of a step in 16 bits, weights and all else in 32.
 
-use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{Device, FloatDType, Tensor};
+use burn::tensor::{Device, FloatDType};
 use losses::Reduction;
-use model::{Features, Model};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The floats that a step computes with.
+/// The floats that the matrix products of a step compute with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -55,26 +53,5 @@ impl Precision {
             (Self::F16, Reduction::Sum) => batch.max(1) as f64,
             _ => 1.0,
         }
-    }
-}
-
-/// The same model with narrow copies of its weights; gradients reach the weights themselves.
-pub(super) fn narrowed(model: &Model, to: FloatDType) -> Model {
-    struct Narrow(FloatDType);
-    impl ModuleMapper for Narrow {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let value = param.val();
-            // What is not trained keeps its precision.
-            if value.is_require_grad() { Param::initialized(param.id, value.cast(self.0)) } else { param }
-        }
-    }
-    model.clone().map(&mut Narrow(to))
-}
-
-/// Narrow features; compressed rows are narrowed where they meet the weights.
-pub(super) fn narrowed_features(features: &Features, to: FloatDType) -> Features {
-    match features {
-        Features::Dense(x) => Features::Dense(x.clone().cast(to)),
-        Features::Sparse(rows) => Features::Sparse(rows.clone()),
     }
 }

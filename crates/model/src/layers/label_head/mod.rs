@@ -9,7 +9,7 @@ mod host;
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::encoder::relu;
@@ -18,6 +18,7 @@ use super::{Linear, uniform, uniform_within};
 use crate::Pass;
 use crate::cut::over_labels;
 use crate::pass::RowDropout;
+use crate::precision::product_in;
 
 /// Logits of labels that each see an instance their own way.
 ///
@@ -107,12 +108,14 @@ impl LabelHead {
         let device = seen.device();
         let ([batch, width], [labels, last]) = (seen.dims(), classifier.dims());
         let units = self.weight.dims()[1];
-        let mut inputs = vec![shared, seen, codes, self.weight.val(), classifier, bias];
+        // Narrow matrices widen on the way in: what comes back are the same numbers, and gradients of one type.
+        let products: FloatDType = self.weight.val().dtype().into();
+        let mut inputs = vec![shared, seen, codes, self.weight.val().cast(FloatDType::F32), classifier, bias];
         if let Some(second) = &self.second {
-            inputs.extend([second.weight.val(), second.bias.val().unsqueeze()]);
+            inputs.extend([second.weight.val().cast(FloatDType::F32), second.bias.val().unsqueeze()]);
         }
-        let settings = Settings { shape: self.shape, dropout: pass.row_dropout(self.shape.dropout) };
-        if pass.fused && ::host::is_host(&device) {
+        let settings = Settings { shape: self.shape, products, dropout: pass.row_dropout(self.shape.dropout) };
+        if pass.fused && products == FloatDType::F32 && ::host::is_host(&device) {
             return host::forward(inputs, settings, pass);
         }
         // Values and gradients of what enters and leaves every operation.
@@ -136,6 +139,8 @@ impl LabelHead {
 #[derive(Debug, Clone)]
 struct Settings {
     shape: Shape,
+    /// What matrices are multiplied in.
+    products: FloatDType,
     dropout: Option<RowDropout>,
 }
 
@@ -146,13 +151,14 @@ fn compose(inputs: &[Tensor<2>], labels: Range<usize>, settings: &Settings) -> T
     let slope = settings.shape.slope;
     // Rows are label by label, within a label instance by instance.
     let own: Tensor<3> = inputs[SEEN].clone().unsqueeze_dim::<3>(0) * rows_of(&inputs[CODES]).unsqueeze_dim::<3>(1);
-    let own = own.reshape([count * batch, width]).matmul(inputs[WEIGHT].clone());
+    let own = product_in(settings.products, own.reshape([count * batch, width]), inputs[WEIGHT].clone());
     let units = own.dims()[1];
     let hidden = own.reshape([count, batch, units]) + inputs[SHARED].clone().unsqueeze_dim::<3>(0);
     let first = labels.start * batch;
     let mut hidden = drop_rows(relu(hidden.reshape([count * batch, units]), slope), first, 0, settings);
     if let Some(second) = inputs.get(SECOND) {
-        hidden = relu(hidden.matmul(second.clone()) + inputs[SECOND_BIAS].clone(), slope);
+        let product = product_in(settings.products, hidden, second.clone());
+        hidden = relu(product + inputs[SECOND_BIAS].clone(), slope);
         hidden = drop_rows(hidden, first, 1, settings);
     }
     let last = hidden.dims()[1];
