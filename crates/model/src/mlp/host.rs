@@ -10,7 +10,8 @@ use host::{HostView, Matrix, add_product, column_sums};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::{Activation, Mlp, Norm};
+use super::Mlp;
+use super::norm::HostNorm;
 use crate::host_model::{ColumnGradient, HostGradient, HostModel};
 use crate::layers::rows::{add_row_sum, row_gradient};
 use crate::pass::dropout_mask;
@@ -19,13 +20,16 @@ use crate::{Features, Model};
 /// Buffers of one pass.
 #[derive(Debug, Default)]
 struct Layer {
-    /// After bias and activation, `[batch, units]`; of the last layer the logits.
+    norm: HostNorm,
+    /// After bias, norm and activation, `[batch, units]`; of the last layer the logits.
     output: Vec<f32>,
+    /// Slopes of the activation, where the outputs do not tell them.
+    slopes: Vec<f32>,
     /// The same after dropout; empty without.
     dropped: Vec<f32>,
     /// Factors of dropout; empty without.
     mask: Vec<f32>,
-    /// Gradient by what came before bias and activation.
+    /// Gradient by what came before the bias.
     delta: Vec<f32>,
 }
 
@@ -71,16 +75,10 @@ pub(crate) struct HostMlp {
 }
 
 impl HostMlp {
-    /// Of a model whose every layer has this form.
-    pub(crate) fn new(model: &Mlp) -> Option<Self> {
-        let settings = &model.settings;
-        let is_plain = settings.norm == Norm::None && settings.activation != Activation::Gelu;
-        is_plain.then(|| Self {
-            layers: (0..=model.layers.len()).map(|_| Layer::default()).collect(),
-            batch: 0,
-            some: None,
-            spare: Vec::new(),
-        })
+    /// Of a model with its layers.
+    pub(crate) fn new(model: &Mlp) -> Self {
+        let layers = (0..=model.layers.len()).map(|_| Layer::default()).collect();
+        Self { layers, batch: 0, some: None, spare: Vec::new() }
     }
 
     fn buffer(&mut self, len: usize) -> Vec<f32> {
@@ -146,7 +144,10 @@ impl HostModel for HostMlp {
             if i == last {
                 break;
             }
-            model.settings.activation.apply_on_host(&mut layer.output);
+            if let Some(norm) = model.norm(i) {
+                layer.norm.forward(&norm, &mut layer.output);
+            }
+            model.settings.activation.apply_on_host(&mut layer.output, &mut layer.slopes);
             layer.mask = dropout_mask(rng, model.settings.dropout, batch * units);
             if !layer.mask.is_empty() {
                 layer.dropped.clear();
@@ -200,7 +201,11 @@ impl HostModel for HostMlp {
                     let weights = Matrix::new(weights, inputs, units);
                     add_product(gradient, weights.t(), &mut previous.delta, 0.0);
                     previous.delta.iter_mut().zip(&previous.mask).for_each(|(d, m)| *d *= m);
-                    model.settings.activation.gradient_on_host(&mut previous.delta, &previous.output);
+                    let activation = model.settings.activation;
+                    activation.back_on_host(&mut previous.delta, &previous.output, &previous.slopes);
+                    if let Some(norm) = model.norm(i - 1) {
+                        out.extend(previous.norm.backward(&norm, &mut previous.delta));
+                    }
                     out.push((weight.id, gradient_of(of_weight)));
                 }
                 (None, Features::Sparse(rows)) => {

@@ -1,10 +1,12 @@
 //! The multi-layer perceptron.
 
+mod activation;
 mod host;
+mod norm;
 
 use burn::module::Module;
 use burn::nn::{BatchNorm, BatchNormConfig, LayerNorm, LayerNormConfig};
-use burn::tensor::{Device, Tensor, activation};
+use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -13,50 +15,9 @@ use crate::host_model::HostModel;
 use crate::layers::{InputLayer, Linear};
 use crate::{Features, Pass};
 
+pub use activation::Activation;
 use host::HostMlp;
-
-/// Slope of leaky relu below 0.
-const SLOPE: f64 = 0.01;
-
-/// Between two layers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// `max(0, x)`.
-    #[default]
-    Relu,
-    /// `x Φ(x)`.
-    Gelu,
-    /// `max(0.01 x, x)`.
-    LeakyRelu,
-}
-
-impl Activation {
-    fn apply(self, x: Tensor<2>) -> Tensor<2> {
-        match self {
-            Self::Relu => activation::relu(x),
-            Self::Gelu => activation::gelu(x),
-            Self::LeakyRelu => activation::leaky_relu(x, SLOPE),
-        }
-    }
-
-    /// The same in place; not for gelu.
-    fn apply_on_host(self, values: &mut [f32]) {
-        let below = self.below();
-        values.iter_mut().for_each(|v| *v = if *v > 0.0 { *v } else { *v * below });
-    }
-
-    /// Turns the gradient by the outputs into the one by the inputs; both have the same sign. Not for gelu.
-    fn gradient_on_host(self, gradient: &mut [f32], outputs: &[f32]) {
-        let below = self.below();
-        gradient.iter_mut().zip(outputs).for_each(|(g, x)| *g = if *x > 0.0 { *g } else { *g * below });
-    }
-
-    /// Slope below 0.
-    fn below(self) -> f32 {
-        if self == Self::LeakyRelu { SLOPE as f32 } else { 0.0 }
-    }
-}
+use norm::NormOf;
 
 /// Normalisation between a layer and its activation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -145,6 +106,14 @@ pub struct Mlp {
     settings: MlpConfig,
 }
 
+impl Mlp {
+    /// What normalises hidden layer `i`.
+    fn norm(&self, i: usize) -> Option<NormOf<'_>> {
+        let batch = self.batch_norms.get(i).map(NormOf::Batch);
+        batch.or_else(|| self.layer_norms.get(i).map(NormOf::Layer))
+    }
+}
+
 impl MultiLabel for Mlp {
     fn labels(&self) -> usize {
         self.layers.last().map_or(self.input.bias.dims()[0], |layer| layer.bias.dims()[0])
@@ -173,6 +142,6 @@ impl MultiLabel for Mlp {
     }
 
     fn on_host(&self) -> Option<Box<dyn HostModel>> {
-        HostMlp::new(self).map(|m| Box::new(m) as Box<dyn HostModel>)
+        Some(Box::new(HostMlp::new(self)))
     }
 }

@@ -1,7 +1,7 @@
 //! By tensor operations and autodiff; on GPUs the loss has a kernel of its own, whose gradient autodiff goes on from.
 
-use burn::tensor::activation::sigmoid;
 use burn::tensor::Tensor;
+use burn::tensor::activation::sigmoid;
 use host::plain;
 use losses::{DeviceLoss, LossValues, Reduction};
 use model::{Features, Outputs, Part, Pass};
