@@ -64,18 +64,6 @@ fn slice_of(array: &NdArrayTensor) -> Option<&[f32]> {
     }
 }
 
-/// The values of a tensor to be changed: in place where flex's tensor has one owner, else a copy.
-pub fn into_data<const D: usize>(tensor: Tensor<D>) -> TensorData {
-    match HostView::of(&tensor) {
-        HostView::NdArray(array) => TensorData::new(slice_of(&array).unwrap_or_default().to_vec(), tensor.dims()),
-        // The view shares the tensor's memory and must be gone before the tensor is taken.
-        view => {
-            drop(view);
-            plain(tensor).into_data()
-        }
-    }
-}
-
 /// The tensor without its autodiff wrapping.
 pub fn plain<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
     if tensor.device().is_autodiff() { tensor.inner() } else { tensor }

@@ -28,7 +28,7 @@ pub struct DeviceLoss {
 
 #[derive(Debug, Clone)]
 enum Kernel {
-    Rows(RowLoss),
+    Rows(Box<RowLoss>),
     TwoWay(Temperatures),
 }
 
@@ -43,7 +43,7 @@ impl DeviceLoss {
             Fused::Batch(batch) => batch.parts(),
         };
         let kernel = match loss.form(labels)? {
-            LossForm::Rows(form) => Kernel::Rows(RowLoss::new(&form, labels, device)),
+            LossForm::Rows(form) => Kernel::Rows(Box::new(RowLoss::new(&form, labels, device))),
             LossForm::TwoWay(temperatures) => Kernel::TwoWay(temperatures),
         };
         Some(Self { kernel, names, labels })

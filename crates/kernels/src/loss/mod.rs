@@ -84,7 +84,7 @@ mod pieces {
         let mut step = comptime!(units / 2).runtime();
         while step > 0 {
             if unit < step {
-                shared[unit] = shared[unit] + shared[unit + step];
+                shared[unit] += shared[unit + step];
             }
             sync_cube();
             step /= 2;

@@ -256,7 +256,7 @@ impl Step<'_> {
                     _ => vec![vec![0.0; count]; slots],
                 };
                 let mut last = self.optimizer.waiting.remove(&name);
-                let mut data = ::host::into_data(values);
+                let mut data = values.into_data();
                 if let Ok(values) = data.as_mut_slice::<f32>() {
                     self.optimizer.update_host(learning_rate, values, &host_gradient, &mut arrays, &mut last);
                 }
@@ -294,7 +294,7 @@ impl ModuleMapper for Settle<'_> {
         let Some(Slots::Host(mut arrays)) = self.optimizer.state.remove(&name) else { return param };
         let param = param.map(|old| {
             let device = old.device();
-            let mut data = ::host::into_data(::host::plain(old));
+            let mut data = ::host::plain(old).into_data();
             if let Ok(values) = data.as_mut_slice::<f32>() {
                 self.optimizer.catch_up(values, &mut arrays, &mut last, self.named);
             }
