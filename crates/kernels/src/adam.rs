@@ -45,10 +45,10 @@ pub trait AdamKernel: burn::backend::Backend {
         step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    #[fusion(meta = |values, first, second, _rows, _gradient, _step| {
+    #[fusion(meta = |values, first, second, _rows, _gradient, _step, _all| {
         (values.clone(), first.clone(), second.clone())
     })]
-    /// Only the named rows have one.
+    /// Only the named rows have one; `all`: the others are updated with gradient 0.
     fn adam_rows(
         values: FloatTensor<Self>,
         first: FloatTensor<Self>,
@@ -56,6 +56,7 @@ pub trait AdamKernel: burn::backend::Backend {
         rows: IntTensor<Self>,
         gradient: FloatTensor<Self>,
         step: AdamStep,
+        all: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
@@ -97,10 +98,12 @@ impl AdamKernel for CubeBackend {
         rows: CubeTensor,
         gradient: CubeTensor,
         step: AdamStep,
+        all: bool,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let [values, first, second] = [values, first, second].map(owned);
         let AdamStep { beta1, beta2, step, root, epsilon, decay, shrink } = step;
-        let (client, count) = (values.client.clone(), gradient.meta.num_elements());
+        let client = values.client.clone();
+        let count = if all { values.meta.num_elements() } else { gradient.meta.num_elements() };
         kernel::adam_rows::launch(
             &client,
             groups(count.div_ceil(UNITS)),
@@ -110,10 +113,21 @@ impl AdamKernel for CubeBackend {
             second.clone().into_tensor_arg(),
             into_contiguous(rows).into_tensor_arg(),
             into_contiguous(gradient).into_tensor_arg(),
+            count,
             kernel::NumbersLaunch::new(beta1, beta2, step, root, epsilon, decay, shrink),
+            all,
         );
         (values, first, second)
     }
+}
+
+/// What happens to rows without a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherRows {
+    /// Nothing.
+    Stay,
+    /// What an update with gradient 0 does.
+    MoveOn,
 }
 
 /// A parameter and its moments, of the same size.
@@ -146,13 +160,19 @@ impl<const D: usize> Moments<D> {
         Self { values: Tensor::from_dispatch(values), first, second }
     }
 
-    /// The same for some rows of `gradient.dims()[1]` numbers; the others stay as they are.
+    /// The same where only some rows of `gradient.dims()[1]` numbers have a gradient.
     ///
-    /// Shapes: `rows` `[named]`, `gradient` `[named, width]`.
+    /// Shapes: `rows` `[named]`, ascending, at least one; `gradient` `[named, width]`.
     ///
     /// # Panics
     /// On a backend without kernels.
-    pub fn update_rows(self, rows: Tensor<1, Int>, gradient: Tensor<2>, step: AdamStep) -> Self {
+    pub fn update_rows(
+        self,
+        rows: Tensor<1, Int>,
+        gradient: Tensor<2>,
+        step: AdamStep,
+        others: OtherRows,
+    ) -> Self {
         let (values, first, second) = Dispatch::adam_rows(
             self.values.into_dispatch(),
             self.first.into_dispatch(),
@@ -160,6 +180,7 @@ impl<const D: usize> Moments<D> {
             rows.into_dispatch(),
             gradient.into_dispatch(),
             step,
+            others == OtherRows::MoveOn,
         );
         let (first, second) = (Tensor::from_dispatch(first), Tensor::from_dispatch(second));
         Self { values: Tensor::from_dispatch(values), first, second }
@@ -221,7 +242,29 @@ mod kernel {
         one(values, first, second, at, gradient[at], numbers);
     }
 
-    /// One unit a value of the named rows.
+    /// Where `row` stands among ascending `rows`; their number where it does not.
+    #[cube]
+    fn place(rows: &Tensor<i32>, row: usize) -> usize {
+        let mut from = 0usize.runtime();
+        let mut to = rows.shape(0);
+        while from < to {
+            let middle = (from + to) / 2;
+            if (rows[middle] as usize) < row {
+                from = middle + 1;
+            } else {
+                to = middle;
+            }
+        }
+        let mut at = rows.shape(0);
+        if from < rows.shape(0) {
+            if rows[from] as usize == row {
+                at = from;
+            }
+        }
+        at
+    }
+
+    /// One unit a value, of the named rows or of all.
     #[cube(launch)]
     pub(super) fn adam_rows(
         values: &mut Tensor<f32>,
@@ -229,14 +272,25 @@ mod kernel {
         second: &mut Tensor<f32>,
         rows: &Tensor<i32>,
         gradient: &Tensor<f32>,
+        count: usize,
         numbers: &Numbers,
+        #[comptime] all: bool,
     ) {
         let k = ABSOLUTE_POS;
         let width = gradient.shape(1);
-        if k >= gradient.shape(0) * width {
+        if k >= count {
             terminate!();
         }
-        let at = rows[k / width] as usize * width + k % width;
-        one(values, first, second, at, gradient[k], numbers);
+        if comptime!(all) {
+            let place = place(rows, k / width);
+            let mut g = 0.0f32.runtime();
+            if place < gradient.shape(0) {
+                g = gradient[place * width + k % width];
+            }
+            one(values, first, second, k, g, numbers);
+        } else {
+            let at = rows[k / width] as usize * width + k % width;
+            one(values, first, second, at, gradient[k], numbers);
+        }
     }
 }

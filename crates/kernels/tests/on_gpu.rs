@@ -4,7 +4,7 @@
 mod adapter;
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use kernels::adam::{AdamStep, Moments};
+use kernels::adam::{AdamStep, Moments, OtherRows};
 use kernels::{known_gradient, targets};
 
 const STEP: AdamStep =
@@ -96,13 +96,16 @@ fn updates_of_adam_follow_the_formula_and_spare_what_others_hold(device: &Device
     let of_rows = Tensor::<2>::from_data(TensorData::new(gradient.clone(), [named.len(), width]), device);
     let indices: Vec<i32> = named.iter().map(|r| *r as i32).collect();
     let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [named.len()]), device);
-    let Moments { values, first, second } = start().update_rows(indices, of_rows, STEP);
-    let at = |i: usize| match named.iter().position(|r| *r as usize == i / width) {
-        Some(k) => updated(before(i), f64::from(gradient[k * width + i % width])),
-        None => before(i),
-    };
-    let expected: Vec<[f64; 3]> = (0..count).map(at).collect();
-    hold(values.reshape([count]), expected.iter().map(|e| e[0]));
-    hold(first, expected.iter().map(|e| e[1]));
-    hold(second, expected.iter().map(|e| e[2]));
+    for others in [OtherRows::Stay, OtherRows::MoveOn] {
+        let Moments { values, first, second } = start().update_rows(indices.clone(), of_rows.clone(), STEP, others);
+        let at = |i: usize| match named.iter().position(|r| *r as usize == i / width) {
+            Some(k) => updated(before(i), f64::from(gradient[k * width + i % width])),
+            None if others == OtherRows::Stay => before(i),
+            None => updated(before(i), 0.0),
+        };
+        let expected: Vec<[f64; 3]> = (0..count).map(at).collect();
+        hold(values.reshape([count]), expected.iter().map(|e| e[0]));
+        hold(first, expected.iter().map(|e| e[1]));
+        hold(second, expected.iter().map(|e| e[2]));
+    }
 }

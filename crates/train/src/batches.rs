@@ -7,10 +7,10 @@ use data::{Dataset, FeatureRows, LabelRows};
 use model::layers::rows::integers;
 use model::{Features, InputKind, RowBatch};
 
-/// Denser features than this go to the device as a matrix.
+/// Denser features than this go to a CPU's first layer as a matrix.
 const DENSE: f64 = 0.3;
-/// On a GPU a matrix beats compressed rows up to this many features.
-const GPU_MATRIX: usize = 16_384;
+/// The same of a GPU, which multiplies matrices better than it gathers rows.
+const DENSE_ON_GPU: f64 = 0.05;
 
 /// Whether features reach the model as a dense matrix.
 pub fn is_dense(input: InputKind, features: &FeatureRows, device: &Device) -> bool {
@@ -18,7 +18,7 @@ pub fn is_dense(input: InputKind, features: &FeatureRows, device: &Device) -> bo
         InputKind::Dense => true,
         InputKind::Sparse => false,
         InputKind::Auto if host::is_host(device) => features.density() > DENSE,
-        InputKind::Auto => features.density() > DENSE || features.columns() <= GPU_MATRIX,
+        InputKind::Auto => features.density() > DENSE_ON_GPU,
     }
 }
 

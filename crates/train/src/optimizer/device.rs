@@ -1,7 +1,7 @@
 //! Updates on a device that is not the host.
 
 use burn::tensor::{IndexingUpdateOp, Tensor};
-use kernels::adam::{AdamStep, Moments};
+use kernels::adam::{AdamStep, Moments, OtherRows};
 use model::layers::rows::integers;
 
 use super::{Gradient, Optimizer, OptimizerConfig, Rows};
@@ -22,16 +22,13 @@ impl Optimizer {
         let is_host = ::host::is_host(&values.device());
         match (self.kernel_step(learning_rate).filter(|_| !is_host), gradient) {
             (Some(step), Gradient::Device(gradient)) => by_kernel(values, slots, |m| m.update(gradient, step)),
-            (Some(step), Gradient::DeviceRows { rows, values: gradient }) if self.config.rows() == Rows::Lazy => {
-                if rows.is_empty() {
-                    return (values, slots);
-                }
+            (Some(step), Gradient::DeviceRows { rows, values: gradient }) if !rows.is_empty() => {
                 let rows = integers(&rows, &gradient.device());
-                by_kernel(values, slots, |m| m.update_rows(rows, gradient, step))
+                let others = if self.config.rows() == Rows::Lazy { OtherRows::Stay } else { OtherRows::MoveOn };
+                by_kernel(values, slots, |m| m.update_rows(rows, gradient, step, others))
             }
-            (Some(_), Gradient::DeviceRows { rows, values: gradient }) => {
-                let all = spread(&rows, gradient, values.dims().iter().product());
-                self.update_device(learning_rate, values, Gradient::Device(all), slots)
+            (Some(_), gradient @ Gradient::DeviceRows { .. }) => {
+                self.update_composed(learning_rate, values, gradient, slots)
             }
             (None, gradient) => self.update_composed(learning_rate, values, gradient, slots),
             (Some(_), _) => (values, slots),
