@@ -4,11 +4,14 @@
 //! number of threads.
 
 use ndarray::linalg::general_mat_mul;
-use ndarray::{ArrayView2, ArrayViewMut2, Axis, ShapeBuilder};
+use ndarray::{Array2, ArrayView2, ArrayViewMut2, Axis, ShapeBuilder, Slice};
 use rayon::prelude::*;
 
 /// Below this many multiplications a thread more costs more than it saves.
 const WORTH_A_THREAD: usize = 1 << 20;
+/// A product whose inner side is longer than twice this, and much longer than its others, is a sum of shorter ones: threads
+/// that share its result would each read all of an operand.
+const LONG: usize = 2048;
 
 /// A matrix in a slice, row by row.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +56,28 @@ pub fn add_product(a: Matrix, b: Matrix, out: &mut [f32], factor: f32) {
     };
     let work = shape.0 * shape.1 * a.columns;
     let pieces = (work / WORTH_A_THREAD).clamp(1, rayon::current_num_threads());
+    if a.columns >= 2 * LONG && a.columns > 8 * shape.0.max(shape.1) {
+        return sum_of_parts(left, right, out, factor, pieces);
+    }
     split(left, right, out, factor, pieces);
+}
+
+/// Cuts the inner side into an even number of parts, which depends on its length alone, and adds their products in order.
+fn sum_of_parts(a: ArrayView2<f32>, b: ArrayView2<f32>, mut out: ArrayViewMut2<f32>, factor: f32, pieces: usize) {
+    let inner = b.nrows();
+    let parts = inner / (2 * LONG) * 2;
+    let of_part = |p: usize| Slice::from(inner * p / parts..inner * (p + 1) / parts);
+    let products: Vec<Array2<f32>> = (0..parts)
+        .into_par_iter()
+        .map(|p| {
+            let (left, right) = (a.slice_axis(Axis(1), of_part(p)), b.slice_axis(Axis(0), of_part(p)));
+            let mut product = Array2::zeros(out.dim());
+            split(left, right, product.view_mut(), 0.0, pieces.div_ceil(parts));
+            product
+        })
+        .collect();
+    out.map_inplace(|v| *v *= factor);
+    products.iter().for_each(|product| out += product);
 }
 
 /// Halves the longer side of the product until there is a piece for every thread.
@@ -99,7 +123,7 @@ mod tests {
 
     #[test]
     fn products_of_any_orientation_are_the_sums_they_stand_for() {
-        for (m, k, n) in [(3, 5, 4), (130, 70, 300), (300, 64, 90), (1, 1, 1)] {
+        for (m, k, n) in [(3, 5, 4), (130, 70, 300), (300, 64, 90), (1, 1, 1), (12, 9000, 7)] {
             let (a, b) = (made(m * k, 0.7), made(k * n, 1.3));
             let turned = |v: &[f32], rows: usize, columns: usize| -> Vec<f32> {
                 (0..columns).flat_map(|c| (0..rows).map(move |r| v[r * columns + c])).collect()
@@ -134,5 +158,20 @@ mod tests {
         };
         assert_eq!(run(1), run(2));
         assert_eq!(run(1), run(5));
+        let long = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let mut product = vec![0.0; 15 * 9];
+            pool.install(|| {
+                add_product(
+                    Matrix::new(&b[..15 * 9000], 15, 9000),
+                    Matrix::new(&b[..81_000], 9000, 9),
+                    &mut product,
+                    0.0,
+                );
+            });
+            product
+        };
+        assert_eq!(long(1), long(2));
+        assert_eq!(long(1), long(5));
     }
 }

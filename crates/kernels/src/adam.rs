@@ -166,13 +166,7 @@ impl<const D: usize> Moments<D> {
     ///
     /// # Panics
     /// On a backend without kernels.
-    pub fn update_rows(
-        self,
-        rows: Tensor<1, Int>,
-        gradient: Tensor<2>,
-        step: AdamStep,
-        others: OtherRows,
-    ) -> Self {
+    pub fn update_rows(self, rows: Tensor<1, Int>, gradient: Tensor<2>, step: AdamStep, others: OtherRows) -> Self {
         let (values, first, second) = Dispatch::adam_rows(
             self.values.into_dispatch(),
             self.first.into_dispatch(),
@@ -255,13 +249,9 @@ mod kernel {
                 to = middle;
             }
         }
-        let mut at = rows.shape(0);
-        if from < rows.shape(0) {
-            if rows[from] as usize == row {
-                at = from;
-            }
-        }
-        at
+        let count = rows.shape(0);
+        let found = rows[min(from, count - 1)] as usize == row;
+        select(from < count && found, from, count)
     }
 
     /// One unit a value, of the named rows or of all.

@@ -17,6 +17,9 @@ use crate::layers::rows::{add_row_sum, row_gradient};
 use crate::pass::dropout_mask;
 use crate::{Features, Model};
 
+/// Values that a thread takes at once, at least.
+const FEW: usize = 1 << 15;
+
 /// Buffers of one pass.
 #[derive(Debug, Default)]
 struct Layer {
@@ -128,7 +131,8 @@ impl HostModel for HostMlp {
             let (before, rest) = self.layers.split_at_mut(i);
             let layer = &mut rest[0];
             layer.output.resize(batch * units, 0.0);
-            layer.output.chunks_exact_mut(units).for_each(|row| row.copy_from_slice(bias));
+            let few = (FEW / units.max(1)).max(1);
+            layer.output.par_chunks_exact_mut(units).with_min_len(few).for_each(|row| row.copy_from_slice(bias));
             match (before.last(), features) {
                 (Some(previous), _) => {
                     let input = Matrix::new(previous.seen(), batch, inputs);
