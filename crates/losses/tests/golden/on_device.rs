@@ -27,11 +27,9 @@ pub fn check_case(name: &str, loss: &dyn Loss, case: &Value, device: &Device, to
 pub fn every_kernel_is_its_composed_form(gpu: &Device) {
     let extremes = [80.0, -80.0, -60.0, 30.0, 0.0, 90.0, -90.0, 20.0, -20.0, 70.0, -70.0, 25.0, -25.0];
     for config in all() {
-        for (batch, labels, logit) in [
-            (7, 3, &ordinary as &dyn Fn(usize) -> f32),
-            (20, 700, &ordinary),
-            (13, 5, &|i| extremes[(i * 5) % 13]),
-        ] {
+        for (batch, labels, logit) in
+            [(7, 3, &ordinary as &dyn Fn(usize) -> f32), (20, 700, &ordinary), (13, 5, &|i| extremes[(i * 5) % 13])]
+        {
             let logits: Vec<f32> = (0..batch * labels).map(logit).collect();
             agree(&config, [batch, labels], &logits, gpu);
         }
@@ -45,8 +43,7 @@ fn ordinary(i: usize) -> f32 {
 fn agree(config: &Value, [batch, labels]: [usize; 2], logits: &[f32], gpu: &Device) {
     let what = format!("{config}, {batch} × {labels}");
     let carries = |i: usize, l: usize| i % 4 != 1 && (i * 7 + l * 13) % 11 < 2;
-    let targets: Vec<f32> =
-        (0..batch * labels).map(|c| f32::from(u8::from(carries(c / labels, c % labels)))).collect();
+    let targets: Vec<f32> = (0..batch * labels).map(|c| f32::from(u8::from(carries(c / labels, c % labels)))).collect();
     let labels_seen = (0..labels).map(|l| 1 + 400 / (l + 1)).collect();
     let counts = TrainingCounts { labels: labels_seen, negatives: 300, instances: 900 };
     let config: LossConfig = serde_json::from_value(config.clone()).unwrap();
