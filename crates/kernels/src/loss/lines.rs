@@ -142,47 +142,28 @@ pub fn two_way_loss(logits: Tensor<2>, targets: Tensor<2>, temperatures: Tempera
 mod kernel {
     use cubecl::prelude::*;
 
-    use super::super::pieces::{max_of_units, softplus, sum_of_units};
+    use super::super::pieces::{LogSums, log_sums, softplus};
     use super::NUMBERS;
 
     /// Stands for minus infinity.
     const NEVER: f32 = -1e30;
 
-    /// The numbers of a line from the largest terms and the sums of both kinds.
+    /// The numbers of a line.
     #[cube]
-    fn write(
-        line: usize,
-        top_absent: f32,
-        sum_absent: f32,
-        top_present: f32,
-        sum_present: f32,
-        temperature_present: f32,
-        temperature_absent: f32,
-        out: &mut Tensor<f32>,
-    ) {
+    fn write(line: usize, sums: &LogSums, temperature_present: f32, temperature_absent: f32, out: &mut Tensor<f32>) {
+        let nothing = 0.0f32.runtime();
+        // A line of one kind alone is silent; its sum of 0 has no logarithm.
+        let both = sums.top_absent > NEVER && sums.top_present > NEVER;
+        let argument = temperature_present * (sums.top_present + f32::ln(max(sums.sum_present, 1e-37f32)))
+            + temperature_absent * (sums.top_absent + f32::ln(max(sums.sum_absent, 1e-37f32)));
+        let found = softplus(select(both, argument, nothing));
         let at = line * NUMBERS;
-        let mut value = 0.0f32.runtime();
-        let mut of_absent = 0.0f32.runtime();
-        let mut of_present = 0.0f32.runtime();
-        // A line of one kind alone is silent.
-        if top_absent > NEVER && top_present > NEVER {
-            let argument = temperature_present * (top_present + f32::ln(sum_present))
-                + temperature_absent * (top_absent + f32::ln(sum_absent));
-            let found = softplus(argument);
-            value = found.value;
-            of_absent = found.slope / sum_absent;
-            of_present = -found.slope / sum_present;
-        }
-        out[at] = value;
-        out[at + 1] = top_absent;
-        out[at + 2] = of_absent;
-        out[at + 3] = top_present;
-        out[at + 4] = of_present;
-        let mut seen = 0.0f32.runtime();
-        if top_present > NEVER {
-            seen = 1.0f32.runtime();
-        }
-        out[at + 5] = seen;
+        out[at] = select(both, found.value, nothing);
+        out[at + 1] = sums.top_absent;
+        out[at + 2] = select(both, found.slope / max(sums.sum_absent, 1e-37f32), nothing);
+        out[at + 3] = sums.top_present;
+        out[at + 4] = select(both, -found.slope / max(sums.sum_present, 1e-37f32), nothing);
+        out[at + 5] = select(sums.top_present > NEVER, 1.0f32.runtime(), nothing);
     }
 
     /// One workgroup an instance.
@@ -196,51 +177,15 @@ mod kernel {
         #[comptime] units: usize,
     ) {
         let instance = CUBE_POS;
-        let labels = logits.shape(1);
         if instance >= logits.shape(0) {
             terminate!();
         }
-        let first = instance * labels;
+        let first = instance * logits.shape(1);
         let mut shared = Shared::<[f32]>::new_slice(units);
-        let mut top_present = NEVER.runtime();
-        let mut top_absent = NEVER.runtime();
-        let mut l = UNIT_POS as usize;
-        while l < labels {
-            let z = logits[first + l];
-            if targets[first + l] > 0.5 {
-                top_present = max(top_present, -z / temperature_present);
-            } else {
-                top_absent = max(top_absent, z / temperature_absent);
-            }
-            l += units;
-        }
-        top_present = max_of_units(top_present, &mut shared, units);
-        top_absent = max_of_units(top_absent, &mut shared, units);
-        let mut sum_present = 0.0f32.runtime();
-        let mut sum_absent = 0.0f32.runtime();
-        let mut l = UNIT_POS as usize;
-        while l < labels {
-            let z = logits[first + l];
-            if targets[first + l] > 0.5 {
-                sum_present += f32::exp(-z / temperature_present - top_present);
-            } else {
-                sum_absent += f32::exp(z / temperature_absent - top_absent);
-            }
-            l += units;
-        }
-        sum_present = sum_of_units(sum_present, &mut shared, units);
-        sum_absent = sum_of_units(sum_absent, &mut shared, units);
+        let floor = NEVER.runtime();
+        let sums = log_sums(logits, targets, first, temperature_present, temperature_absent, floor, &mut shared, units);
         if UNIT_POS == 0 {
-            write(
-                instance,
-                top_absent,
-                sum_absent,
-                top_present,
-                sum_present,
-                temperature_present,
-                temperature_absent,
-                out,
-            );
+            write(instance, &sums, temperature_present, temperature_absent, out);
         }
     }
 
@@ -263,7 +208,7 @@ mod kernel {
         let mut top_absent = NEVER.runtime();
         for i in 0..batch {
             let z = logits[i * width + label];
-            if targets[i * width + label] > 0.5 {
+            if targets[i * width + label] > 0.5f32 {
                 top_present = max(top_present, -z / temperature_present);
             } else {
                 top_absent = max(top_absent, z / temperature_absent);
@@ -273,13 +218,14 @@ mod kernel {
         let mut sum_absent = 0.0f32.runtime();
         for i in 0..batch {
             let z = logits[i * width + label];
-            if targets[i * width + label] > 0.5 {
+            if targets[i * width + label] > 0.5f32 {
                 sum_present += f32::exp(-z / temperature_present - top_present);
             } else {
                 sum_absent += f32::exp(z / temperature_absent - top_absent);
             }
         }
-        write(label, top_absent, sum_absent, top_present, sum_present, temperature_present, temperature_absent, out);
+        let sums = LogSums { top_present, sum_present, top_absent, sum_absent };
+        write(label, &sums, temperature_present, temperature_absent, out);
     }
 
     /// One unit a logit.

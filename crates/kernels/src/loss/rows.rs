@@ -126,7 +126,7 @@ mod kernel {
     use cubecl::prelude::*;
 
     use super::super::form::{Kind, Shape, at, row};
-    use super::super::pieces::{Value, focused, max_of_units, neg_ln_1m, softplus, sum_of_units};
+    use super::super::pieces::{LogSums, Value, focused, log_sums, neg_ln_1m, softplus, sum_of_units};
 
     /// What the labels of an instance share; 0 where a form does not ask for it.
     #[derive(CubeType, Clone, Copy)]
@@ -195,21 +195,13 @@ mod kernel {
         Together { count: nothing, all: nothing, own: nothing, repeats: nothing, balance: nothing }
     }
 
-    /// `log(1 + Σ_present e^{-z})` and `log(1 + Σ_absent e^z)`, each as the largest exponent and the sum less it.
-    #[derive(CubeType, Clone, Copy)]
-    struct Ranking {
-        top_present: f32,
-        sum_present: f32,
-        top_absent: f32,
-        sum_absent: f32,
-    }
-
     #[cube]
-    fn no_ranking() -> Ranking {
+    fn no_ranking() -> LogSums {
         let nothing = 0.0f32.runtime();
-        Ranking { top_present: nothing, sum_present: nothing, top_absent: nothing, sum_absent: nothing }
+        LogSums { top_present: nothing, sum_present: nothing, top_absent: nothing, sum_absent: nothing }
     }
 
+    /// Of `log(1 + Σ_present e^{-z})` and `log(1 + Σ_absent e^z)`.
     #[cube]
     fn ranking(
         logits: &Tensor<f32>,
@@ -217,37 +209,15 @@ mod kernel {
         first: usize,
         shared: &mut Shared<[f32]>,
         #[comptime] units: usize,
-    ) -> Ranking {
-        let labels = logits.shape(1);
-        let mut top_present = 0.0f32.runtime();
-        let mut top_absent = 0.0f32.runtime();
-        let mut l = UNIT_POS as usize;
-        while l < labels {
-            let z = logits[first + l];
-            if targets[first + l] > 0.5f32 {
-                top_present = max(top_present, -z);
-            } else {
-                top_absent = max(top_absent, z);
-            }
-            l += units;
+    ) -> LogSums {
+        let one = 1.0f32.runtime();
+        let sums = log_sums(logits, targets, first, one, one, 0.0f32.runtime(), shared, units);
+        LogSums {
+            top_present: sums.top_present,
+            sum_present: sums.sum_present + f32::exp(-sums.top_present),
+            top_absent: sums.top_absent,
+            sum_absent: sums.sum_absent + f32::exp(-sums.top_absent),
         }
-        top_present = max_of_units(top_present, shared, units);
-        top_absent = max_of_units(top_absent, shared, units);
-        let mut sum_present = 0.0f32.runtime();
-        let mut sum_absent = 0.0f32.runtime();
-        let mut l = UNIT_POS as usize;
-        while l < labels {
-            let z = logits[first + l];
-            if targets[first + l] > 0.5f32 {
-                sum_present += f32::exp(-z - top_present);
-            } else {
-                sum_absent += f32::exp(z - top_absent);
-            }
-            l += units;
-        }
-        sum_present = sum_of_units(sum_present, shared, units) + f32::exp(-top_present);
-        sum_absent = sum_of_units(sum_absent, shared, units) + f32::exp(-top_absent);
-        Ranking { top_present, sum_present, top_absent, sum_absent }
     }
 
     /// The weight of an instance.

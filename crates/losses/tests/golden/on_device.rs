@@ -70,6 +70,6 @@ fn agree(config: &Value, [batch, labels]: [usize; 2], logits: &[f32], gpu: &Devi
 fn hold(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (f, e)) in found.iter().zip(expected).enumerate() {
-        assert!((f - e).abs() <= 2e-5 * e.abs().max(1.0), "{what}[{i}]: {f}, composed {e}");
+        assert!((f - e).abs() <= 1e-5 * e.abs().max(1.0), "{what}[{i}]: {f}, composed {e}");
     }
 }
