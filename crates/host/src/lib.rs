@@ -9,7 +9,7 @@ pub mod simd;
 use burn::backend::flex::FlexTensor;
 use burn::backend::ndarray::NdArrayTensor;
 use burn::backend::{Flex, NdArray};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 pub use matmul::{Matrix, add_product, column_sums};
 
@@ -62,6 +62,12 @@ fn slice_of(array: &NdArrayTensor) -> Option<&[f32]> {
         NdArrayTensor::F32(storage) => storage.view().to_slice(),
         _ => None,
     }
+}
+
+/// Whole numbers on the device.
+pub fn integers(values: &[u32], device: &Device) -> Tensor<1, Int> {
+    let signed: Vec<i32> = values.iter().map(|v| *v as i32).collect();
+    Tensor::from_data(TensorData::new(signed, [values.len()]), &device.clone().without_autodiff())
 }
 
 /// The tensor without its autodiff wrapping.

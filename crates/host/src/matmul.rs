@@ -76,7 +76,11 @@ fn sum_of_parts(a: ArrayView2<f32>, b: ArrayView2<f32>, mut out: ArrayViewMut2<f
             product
         })
         .collect();
-    out.map_inplace(|v| *v *= factor);
+    // A factor of 0 forgets what was there, even where it was no number.
+    match factor == 0.0 {
+        true => out.fill(0.0),
+        false => out.map_inplace(|v| *v *= factor),
+    }
     products.iter().for_each(|product| out += product);
 }
 
@@ -160,7 +164,7 @@ mod tests {
         assert_eq!(run(1), run(5));
         let long = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut product = vec![0.0; 15 * 9];
+            let mut product = vec![f32::NAN; 15 * 9];
             pool.install(|| {
                 add_product(
                     Matrix::new(&b[..15 * 9000], 15, 9000),
@@ -171,6 +175,7 @@ mod tests {
             });
             product
         };
+        assert!(long(1).iter().all(|v| v.is_finite()));
         assert_eq!(long(1), long(2));
         assert_eq!(long(1), long(5));
     }

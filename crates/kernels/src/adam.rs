@@ -6,12 +6,8 @@ use burn::tensor::{Int, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::CubeDim;
 
-use crate::groups;
-
-/// Units of a workgroup.
-const UNITS: usize = 256;
+use crate::a_unit_each;
 
 /// The numbers of one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,16 +72,17 @@ impl AdamKernel for CubeBackend {
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let [values, first, second] = [values, first, second].map(owned);
         let AdamStep { beta1, beta2, step, root, epsilon, decay, shrink } = step;
-        let client = values.client.clone();
+        let (client, count) = (values.client.clone(), values.meta.num_elements());
+        let (groups, units) = a_unit_each(count);
         kernel::adam::launch(
             &client,
-            groups(values.meta.num_elements().div_ceil(UNITS)),
-            CubeDim::new_1d(UNITS as u32),
+            groups,
+            units,
             values.clone().into_tensor_arg(),
             first.clone().into_tensor_arg(),
             second.clone().into_tensor_arg(),
             into_contiguous(gradient).into_tensor_arg(),
-            values.meta.num_elements(),
+            count,
             kernel::NumbersLaunch::new(beta1, beta2, step, root, epsilon, decay, shrink),
         );
         (values, first, second)
@@ -104,10 +101,11 @@ impl AdamKernel for CubeBackend {
         let AdamStep { beta1, beta2, step, root, epsilon, decay, shrink } = step;
         let client = values.client.clone();
         let count = if all { values.meta.num_elements() } else { gradient.meta.num_elements() };
+        let (groups, units) = a_unit_each(count);
         kernel::adam_rows::launch(
             &client,
-            groups(count.div_ceil(UNITS)),
-            CubeDim::new_1d(UNITS as u32),
+            groups,
+            units,
             values.clone().into_tensor_arg(),
             first.clone().into_tensor_arg(),
             second.clone().into_tensor_arg(),

@@ -13,9 +13,9 @@ pub use known_gradient::known_gradient;
 pub use row_sum::row_sum;
 pub use targets::targets;
 
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::CubeCount;
+use cubecl::{CubeCount, CubeDim};
 
 /// So many workgroups, over two dimensions: none may be longer than 65,535.
 fn groups(count: usize) -> CubeCount {
@@ -28,8 +28,14 @@ fn units_for(labels: usize) -> usize {
     labels.next_power_of_two().clamp(32, 256)
 }
 
-/// A new tensor with the type and on the device of another one, its values still to be written.
-fn unwritten(like: &CubeTensor, shape: Shape) -> CubeTensor {
-    let buffer = like.client.empty(shape.num_elements() * like.dtype.size());
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, like.dtype)
+/// A unit for each of so many values.
+fn a_unit_each(values: usize) -> (CubeCount, CubeDim) {
+    const UNITS: usize = 256;
+    (groups(values.div_ceil(UNITS)), CubeDim::new_1d(UNITS as u32))
+}
+
+/// A new tensor on the device of another one, its values still to be written.
+fn unwritten(like: &CubeTensor, shape: Shape, dtype: DType) -> CubeTensor {
+    let buffer = like.client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, dtype)
 }

@@ -7,12 +7,8 @@ use burn::tensor::{Int, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::CubeDim;
 
-use crate::{groups, unwritten};
-
-/// Units of a workgroup.
-const UNITS: usize = 256;
+use crate::{a_unit_each, unwritten};
 
 /// The operation, as Burn dispatches it.
 #[backend_extension(Cube, Fusion)]
@@ -36,11 +32,12 @@ impl RowSum for CubeBackend {
         let [weight, starts, indices, values] = [weight, starts, indices, values].map(into_contiguous);
         let shape = sums_of(starts.meta.shape(), weight.meta.shape());
         let count = shape.num_elements();
-        let output = unwritten(&weight, shape);
+        let (groups, units) = a_unit_each(count);
+        let output = unwritten(&weight, shape, dtype);
         kernel::row_sum::launch(
             &output.client,
-            groups(count.div_ceil(UNITS)),
-            CubeDim::new_1d(UNITS as u32),
+            groups,
+            units,
             weight.into_tensor_arg(),
             starts.into_tensor_arg(),
             indices.into_tensor_arg(),

@@ -8,7 +8,7 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::CubeDim;
 
-use crate::{groups, units_for};
+use crate::{groups, units_for, unwritten};
 
 /// The operation, as Burn dispatches it.
 #[backend_extension(Cube, Fusion)]
@@ -25,10 +25,7 @@ impl TargetsKernel for CubeBackend {
     fn targets(starts: CubeTensor, indices: CubeTensor, labels: usize) -> CubeTensor {
         let [starts, indices] = [starts, indices].map(into_contiguous);
         let batch = starts.meta.shape()[0] - 1;
-        let buffer = starts.client.empty(batch * labels * size_of::<f32>());
-        let (client, device) = (starts.client.clone(), starts.device.clone());
-        let shape = vec![batch, labels].into();
-        let output = CubeTensor::new_contiguous(client, device, shape, buffer, DType::F32);
+        let output = unwritten(&starts, vec![batch, labels].into(), DType::F32);
         let units = units_for(labels);
         kernel::targets::launch(
             &output.client,

@@ -3,7 +3,7 @@
 //! Each loss describes itself beside its composed form, which is the reference in the tests; the kernels are those of
 //! [`kernels::loss`].
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use kernels::loss::{LossAndGradient, RowForm, RowLoss, Temperatures, two_way_loss};
 
 use crate::{Fused, Loss, LossValues};
@@ -68,9 +68,7 @@ impl DeviceLoss {
             (Kernel::TwoWay(temperatures), _) => two_way_loss(logits, targets, *temperatures, scale),
             (Kernel::Rows(rows), None) => rows.run(logits, targets, scale),
             (Kernel::Rows(rows), Some((columns, weights))) => {
-                let columns: Vec<i32> = columns.iter().map(|c| *c as i32).collect();
-                let count = columns.len();
-                let columns = Tensor::<1, Int>::from_data(TensorData::new(columns, [count]), &device);
+                let columns = host::integers(columns, &device);
                 rows.among(columns, Tensor::from_floats(weights, &device)).run(logits, targets, scale)
             }
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
 use data::{Dataset, FeatureRows, LabelRows};
-use model::layers::rows::integers;
+use host::integers;
 use model::{Features, InputKind, RowBatch};
 
 /// Denser features than this go to a CPU's first layer as a matrix.

@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::CubeDim;
 
 use super::LossAndGradient;
-use crate::{groups, unwritten};
+use crate::{a_unit_each, groups, unwritten};
 
 /// Units of a workgroup.
 const UNITS: usize = 256;
@@ -55,7 +55,7 @@ impl LinesKernel for CubeBackend {
     fn lines(logits: CubeTensor, targets: CubeTensor, told: Temperatures, by_instance: bool) -> CubeTensor {
         let [logits, targets] = [logits, targets].map(into_contiguous);
         let count = logits.meta.shape()[usize::from(!by_instance)];
-        let output = unwritten(&logits, vec![count, NUMBERS].into());
+        let output = unwritten(&logits, vec![count, NUMBERS].into(), logits.dtype);
         let (client, into) = (output.client.clone(), output.clone().into_tensor_arg());
         let (z, y) = (logits.into_tensor_arg(), targets.into_tensor_arg());
         let units = CubeDim::new_1d(UNITS as u32);
@@ -64,7 +64,7 @@ impl LinesKernel for CubeBackend {
                 kernel::instances::launch(&client, groups(count), units, z, y, into, told.present, told.absent, UNITS)
             }
             false => {
-                let groups = groups(count.div_ceil(UNITS));
+                let (groups, units) = a_unit_each(count);
                 kernel::labels::launch(&client, groups, units, z, y, into, told.present, told.absent);
             }
         }
@@ -82,12 +82,13 @@ impl LinesKernel for CubeBackend {
     ) -> CubeTensor {
         let [logits, targets, instances, labels, factors] =
             [logits, targets, instances, labels, factors].map(into_contiguous);
-        let output = unwritten(&logits, logits.meta.shape().clone());
+        let output = unwritten(&logits, logits.meta.shape().clone(), logits.dtype);
         let count = output.meta.shape().num_elements();
+        let (groups, units) = a_unit_each(count);
         kernel::gradient::launch(
             &output.client,
-            groups(count.div_ceil(UNITS)),
-            CubeDim::new_1d(UNITS as u32),
+            groups,
+            units,
             logits.into_tensor_arg(),
             targets.into_tensor_arg(),
             instances.into_tensor_arg(),

@@ -47,7 +47,7 @@ impl RowLossKernel for CubeBackend {
     ) -> (CubeTensor, CubeTensor) {
         let [logits, targets, numbers, by_label] = [logits, targets, numbers, by_label].map(into_contiguous);
         let (batch, labels) = (logits.meta.shape()[0], logits.meta.shape()[1]);
-        let made = |width: usize| unwritten(&logits, vec![batch, width].into());
+        let made = |width: usize| unwritten(&logits, vec![batch, width].into(), logits.dtype);
         let (parts, gradient) = (made(told.parts), made(labels));
         let units = units_for(labels);
         kernel::row_loss::launch(

@@ -4,9 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
-use super::rows::integers;
 use super::{he_bound, small_bias, uniform, uniform_within};
 use crate::precision::product;
+use host::integers;
 
 /// `x W + b`, weights and biases uniform in ±1/√inputs at the start.
 #[derive(Module, Debug)]

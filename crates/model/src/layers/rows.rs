@@ -1,6 +1,7 @@
 //! Weighted sums of matrix rows: the product of a compressed batch with a dense matrix, and its gradient.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
+use host::integers;
 use host::simd::vectorised;
 use rayon::prelude::*;
 
@@ -113,12 +114,6 @@ pub fn selected(weight: Tensor<2>, rows: &[u32]) -> Tensor<2> {
     Tensor::from_inner(chosen)
 }
 
-/// Whole numbers on the device.
-pub fn integers(values: &[u32], device: &Device) -> Tensor<1, Int> {
-    let signed: Vec<i32> = values.iter().map(|v| *v as i32).collect();
-    Tensor::from_data(TensorData::new(signed, [values.len()]), &device.clone().without_autodiff())
-}
-
 /// The reference for [`row_sum`] and its gradient: select rows, weigh them, sum; autodiff does the rest.
 ///
 /// Rows are padded to the longest of the batch, padding weighs 0.
@@ -164,6 +159,7 @@ pub fn row_gradient_on_device(rows: &RowBatch, output_gradient: Tensor<2>) -> (V
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
     use host::HostView;
 
     fn batch() -> RowBatch {

@@ -5,11 +5,10 @@ use host::simd::{self, vectorised};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::FEW;
+
 /// Slope of leaky relu below 0.
 const SLOPE: f64 = 0.01;
-/// Values that a thread takes at once, at least.
-const FEW: usize = 1 << 14;
-
 /// Between two layers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -10,15 +10,12 @@ use host::{HostView, Matrix, add_product, column_sums};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::Mlp;
 use super::norm::HostNorm;
+use super::{FEW, Mlp};
 use crate::host_model::{ColumnGradient, HostGradient, HostModel};
 use crate::layers::rows::{add_row_sum, row_gradient};
 use crate::pass::dropout_mask;
 use crate::{Features, Model};
-
-/// Values that a thread takes at once, at least.
-const FEW: usize = 1 << 15;
 
 /// Buffers of one pass.
 #[derive(Debug, Default)]

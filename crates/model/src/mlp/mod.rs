@@ -19,6 +19,9 @@ pub use activation::Activation;
 use host::HostMlp;
 use norm::NormOf;
 
+/// Values that a thread takes at once, at least.
+const FEW: usize = 1 << 14;
+
 /// Normalisation between a layer and its activation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -7,10 +7,8 @@ use host::simd::{Lanes, each, each_with, sum_lanes, vectorised};
 use host::{HostView, column_sums};
 use rayon::prelude::*;
 
+use super::FEW;
 use crate::host_model::HostGradient;
-
-/// Values that a thread takes at once, at least.
-const FEW: usize = 1 << 14;
 
 /// Rows that a thread takes at once, at least.
 fn few_rows(units: usize) -> usize {

@@ -1,8 +1,8 @@
 //! Updates on a device that is not the host.
 
+use ::host::integers;
 use burn::tensor::{IndexingUpdateOp, Tensor};
 use kernels::adam::{AdamStep, Moments, OtherRows};
-use model::layers::rows::integers;
 
 use super::{Gradient, Optimizer, OptimizerConfig, Rows};
 use crate::step::Kernels;

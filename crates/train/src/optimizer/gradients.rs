@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
-use burn::tensor::{FloatDType, Gradients as AutodiffGradients, Tensor};
+use burn::tensor::{Gradients as AutodiffGradients, Tensor};
 use model::layers::rows::{RowGradient, row_gradient, row_gradient_on_device};
 use model::{ColumnGradient, HostGradient, RowTap};
 
@@ -94,10 +94,7 @@ impl Gradients {
                 }
                 RowTap::Selected { parameter, rows, copies } => {
                     let Some(gradient) = copies.grad_remove(&mut gradients) else { continue };
-                    by_parameter.insert(
-                        parameter,
-                        Gradient::DeviceRows { rows, values: host::plain(gradient).cast(FloatDType::F32) },
-                    );
+                    by_parameter.insert(parameter, Gradient::DeviceRows { rows, values: host::plain(gradient) });
                 }
             }
         }

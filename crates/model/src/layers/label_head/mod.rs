@@ -13,12 +13,12 @@ use burn::tensor::{Device, FloatDType, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::encoder::relu;
-use super::rows::integers;
 use super::{Linear, uniform, uniform_within};
 use crate::Pass;
 use crate::cut::over_labels;
 use crate::pass::RowDropout;
 use crate::precision::product_in;
+use ::host::integers;
 
 /// Logits of labels that each see an instance their own way.
 ///
